@@ -1,0 +1,17 @@
+# The flags that every bit depends on, and the warnings; in one place.
+add_library(schuss_flags INTERFACE)
+target_compile_options(schuss_flags INTERFACE
+  -ffp-contract=off -fno-math-errno -fno-trapping-math
+  -Wall -Wextra -Wshadow $<$<BOOL:${SCHUSS_WERROR}>:-Werror>)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "i[3-6]86")
+  target_compile_options(schuss_flags INTERFACE -msse2 -mfpmath=sse)
+endif()
+
+# What a level's file gets beside its instruction set.
+set(SCHUSS_LEVEL_OPTIONS -O3 -fopenmp-simd -fno-exceptions -fno-rtti)
+
+if(SCHUSS_SANITIZE)
+  target_compile_options(schuss_flags INTERFACE
+    -fsanitize=${SCHUSS_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(schuss_flags INTERFACE -fsanitize=${SCHUSS_SANITIZE})
+endif()

@@ -1,0 +1,28 @@
+# cpp/src/level.cpp compiled once a level, best first; the last runs on any processor of the architecture.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set(SCHUSS_LEVELS x86_64_v4 x86_64_v3 x86_64_v2 plain)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(SCHUSS_LEVELS aarch64)
+else()
+  set(SCHUSS_LEVELS plain)
+endif()
+
+set(SCHUSS_OPTIONS_x86_64_v2 -march=x86-64-v2)
+set(SCHUSS_OPTIONS_x86_64_v3 -march=x86-64-v3)
+set(SCHUSS_OPTIONS_x86_64_v4 -march=x86-64-v4)
+
+function(schuss_add_levels target)
+  set(list "")
+  foreach(level IN LISTS SCHUSS_LEVELS)
+    add_library(level_${level} OBJECT cpp/src/level.cpp)
+    target_include_directories(level_${level} PRIVATE cpp/include)
+    target_compile_definitions(level_${level} PRIVATE SCHUSS_LEVEL=${level})
+    target_compile_options(level_${level} PRIVATE ${SCHUSS_LEVEL_OPTIONS} ${SCHUSS_OPTIONS_${level}})
+    target_link_libraries(level_${level} PRIVATE schuss_flags)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:level_${level}>)
+    string(APPEND list " LEVEL(${level})")
+  endforeach()
+  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/generated/levels.hpp
+       CONTENT "#pragma once\n#define SCHUSS_LEVELS(LEVEL)${list}\n")
+  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
+endfunction()

@@ -1,0 +1,202 @@
+#include "array_ref.hpp"
+
+#include "dlpack.hpp"
+
+namespace schuss {
+namespace {
+
+constexpr int kCContiguous = 0x0001, kAligned = 0x0100, kWriteable = 0x0400;
+
+// References that live as long as the process: no destructor runs after the interpreter is gone.
+struct NumpyTypes {
+  std::vector<std::pair<PyObject*, Format>> known;
+  NumpyTypes() {
+    known.emplace_back(py::dtype::of<float>().release().ptr(), Format::f32);
+    known.emplace_back(py::dtype::of<double>().release().ptr(), Format::f64);
+  }
+};
+
+NumpyTypes& numpy_types() {
+  static NumpyTypes& types = *new NumpyTypes;
+  return types;
+}
+
+bool numpy_format(PyObject* dtype, Format& format, Refusal& refusal) {
+  for (const auto& [known, its] : numpy_types().known)
+    if (known == dtype) {
+      format = its;
+      return true;
+    }
+  const auto type = py::reinterpret_borrow<py::dtype>(dtype);
+  const std::string name = py::str(static_cast<py::handle>(type));
+  const bool native = type.attr("isnative").cast<bool>();
+  if (native && type.kind() == 'f' && type.itemsize() == 4) format = Format::f32;
+  else if (native && type.kind() == 'f' && type.itemsize() == 8) format = Format::f64;
+  else if (native && name == "bfloat16" && type.itemsize() == 2) format = Format::bf16;
+  else {
+    refusal = {true, "dtype " + name + (native ? "" : " (not in this machine's byte order)") +
+                         ", expected float64, float32 or bfloat16"};
+    return false;
+  }
+  if (numpy_types().known.size() < 16) numpy_types().known.emplace_back(type.inc_ref().ptr(), format);
+  return true;
+}
+
+bool read_numpy(PyObject* object, ArrayRef& array, Refusal& refusal) {
+  const auto* proxy = py::detail::array_proxy(object);
+  static_assert(sizeof(*proxy->dimensions) == sizeof(int64_t));
+  array.data = proxy->data;
+  array.dimensions = proxy->nd;
+  array.shape = reinterpret_cast<const int64_t*>(proxy->dimensions);
+  array.strides = reinterpret_cast<const int64_t*>(proxy->strides);
+  array.c_order = (proxy->flags & (kCContiguous | kAligned)) == (kCContiguous | kAligned);
+  array.writable = (proxy->flags & kWriteable) != 0;
+  array.torch = false;
+  return numpy_format(proxy->descr, array.format, refusal);
+}
+
+struct Torch {
+  PyTypeObject* tensor = nullptr;
+  PyObject *f64 = nullptr, *f32 = nullptr, *bf16 = nullptr, *strided = nullptr;
+};
+
+// Empty until somebody else has imported torch.
+const Torch& torch_types() {
+  static Torch types;
+  if (types.tensor) return types;
+  PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), "torch");
+  if (!module || !PyObject_HasAttrString(module, "strided")) return types;
+  const auto torch = py::reinterpret_borrow<py::object>(module);
+  types.f64 = torch.attr("float64").cast<py::object>().release().ptr();
+  types.f32 = torch.attr("float32").cast<py::object>().release().ptr();
+  types.bf16 = torch.attr("bfloat16").cast<py::object>().release().ptr();
+  types.strided = torch.attr("strided").cast<py::object>().release().ptr();
+  types.tensor = reinterpret_cast<PyTypeObject*>(torch.attr("Tensor").cast<py::object>().release().ptr());
+  return types;
+}
+
+bool dense_rows(const ArrayRef& array) {
+  int64_t expected = int64_t(size_of(array.format));
+  for (int d = array.dimensions - 1; d >= 0; --d) {
+    if (array.shape[d] == 0) return true;
+    if (array.shape[d] != 1 && array.strides[d] != expected) return false;
+    expected *= array.shape[d];
+  }
+  return true;
+}
+
+bool read_torch(PyObject* object, ArrayRef& array, Refusal& refusal) {
+  const auto tensor = py::reinterpret_borrow<py::object>(object);
+  const Torch& torch = torch_types();
+  const py::object dtype = tensor.attr("dtype");
+  if (dtype.ptr() == torch.f32) array.format = Format::f32;
+  else if (dtype.ptr() == torch.f64) array.format = Format::f64;
+  else if (dtype.ptr() == torch.bf16) array.format = Format::bf16;
+  else return refusal = {true, "dtype " + std::string(py::str(dtype)) + ", expected float64, float32 or bfloat16"}, false;
+  if (!tensor.attr("is_cpu").cast<bool>())
+    return refusal = {false, "on device " + std::string(py::str(tensor.attr("device"))) + ", expected the CPU"}, false;
+  if (py::object(tensor.attr("layout")).ptr() != torch.strided)
+    return refusal = {true, "a torch tensor of layout " + std::string(py::str(tensor.attr("layout"))) + ", expected a strided one"}, false;
+  const py::tuple shape = tensor.attr("shape"), strides = tensor.attr("stride")();
+  array.own.clear();
+  for (const auto extent : shape) array.own.push_back(extent.cast<int64_t>());
+  for (const auto stride : strides) array.own.push_back(stride.cast<int64_t>() * int64_t(size_of(array.format)));
+  array.dimensions = int(shape.size());
+  array.shape = array.own.data();
+  array.strides = array.own.data() + shape.size();
+  array.data = reinterpret_cast<char*>(tensor.attr("data_ptr")().cast<std::uintptr_t>());
+  array.c_order = dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
+  array.writable = true;
+  array.torch = true;
+  return true;
+}
+
+bool is_jax(PyObject* object) {
+  const std::string module = py::str(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(Py_TYPE(object))).attr("__module__"));
+  return module.rfind("jax", 0) == 0;
+}
+
+bool read_dlpack(PyObject* object, ArrayRef& array, Refusal& refusal) {
+  const auto source = py::reinterpret_borrow<py::object>(object);
+  const py::tuple device = source.attr("__dlpack_device__")();
+  if (device[0].cast<int>() != dlpack::kCPU) return refusal = {false, "on a device that is not the CPU, expected the CPU"}, false;
+  dlpack::Import import;
+  if (!dlpack::import(source, import, refusal)) return false;
+  array.own = std::move(import.shape_and_strides);
+  array.dimensions = import.dimensions;
+  array.format = import.format;
+  array.data = import.data;
+  array.shape = array.own.data();
+  array.strides = array.own.data() + import.dimensions;
+  array.writable = !import.read_only;
+  array.c_order = dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
+  array.torch = false;
+  array.keep = std::move(import.capsule);
+  return true;
+}
+
+}  // namespace
+
+void Refusal::raise(const std::string& where) const {
+  const std::string text = where + ": " + reason;
+  if (is_type) throw py::type_error(text);
+  throw py::value_error(text);
+}
+
+int64_t ArrayRef::count() const {
+  int64_t product = 1;
+  for (int d = 0; d < dimensions; ++d) product *= shape[d];
+  return product;
+}
+
+bool ArrayRef::has_shape(const std::vector<int64_t>& other) const {
+  if (dimensions != int(other.size())) return false;
+  for (int d = 0; d < dimensions; ++d)
+    if (shape[d] != other[std::size_t(d)]) return false;
+  return true;
+}
+
+bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
+  if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_)) return read_numpy(object, array, refusal);
+  if (torch_types().tensor && PyObject_TypeCheck(object, torch_types().tensor)) return read_torch(object, array, refusal);
+  if (!PyType_Check(object) && PyObject_HasAttrString(object, "__dlpack__")) return read_dlpack(object, array, refusal);
+  if (!PyType_Check(object) && PyObject_HasAttrString(object, "__array_interface__")) {
+    py::object view = py::module_::import("numpy").attr("asarray")(py::reinterpret_borrow<py::object>(object));
+    if (!read_numpy(view.ptr(), array, refusal)) return false;
+    array.keep = std::move(view);
+    return true;
+  }
+  if (PyObject_HasAttrString(object, "__cuda_array_interface__"))
+    return refusal = {false, kind_of(object) + " on a CUDA device, expected an array on the CPU"}, false;
+  return refusal = {true, kind_of(object) + ", expected an array"}, false;
+}
+
+bool read_writable(PyObject* object, ArrayRef& array, Refusal& refusal) {
+  if (is_jax(object))
+    return refusal = {true, "a JAX array, which is immutable; Schuss updates in place, so keep the parameters in a "
+                            "NumPy array (np.array(x)), and hand JAX gradients to step()"}, false;
+  if (PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(py::module_::import("numpy").attr("generic").ptr())))
+    return refusal = {true, kind_of(object) + ", a scalar that cannot be written; expected an array"}, false;
+  if (!read_array(object, array, refusal)) return false;
+  if (!array.writable) return refusal = {false, "read-only, expected an array that can be written"}, false;
+  return true;
+}
+
+std::string shape_text(const int64_t* shape, std::size_t dimensions) {
+  std::string text = "(";
+  for (std::size_t d = 0; d < dimensions; ++d) text += (d ? ", " : "") + std::to_string(shape[d]);
+  return text + (dimensions == 1 ? ",)" : ")");
+}
+
+std::string kind_of(PyObject* object) {
+  if (object == Py_None) return "None";
+  const std::string name = Py_TYPE(object)->tp_name;
+  const bool vowel = std::string("aeiouAEIOU").find(name[0]) != std::string::npos;
+  return (vowel ? "an " : "a ") + name;
+}
+
+void raise_versions(const py::list& tensors) {
+  py::module_::import("torch.autograd.graph").attr("increment_version")(tensors);
+}
+
+}  // namespace schuss

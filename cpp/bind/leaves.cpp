@@ -1,0 +1,133 @@
+#include "leaves.hpp"
+
+namespace schuss {
+namespace {
+
+bool is_container(PyObject* object) { return PyDict_Check(object) || PyList_Check(object) || PyTuple_Check(object); }
+
+std::string key_text(const py::handle& key) { return "[" + std::string(py::repr(key)) + "]"; }
+
+const char* kind_name(Node::Kind kind) {
+  return kind == Node::Kind::dict ? "a dict" : kind == Node::Kind::list ? "a list" : kind == Node::Kind::tuple ? "a tuple" : "an array";
+}
+
+}  // namespace
+
+Node Node::read(const py::object& tree, int& sources) {
+  Node node;
+  node.object = tree;
+  if (PyDict_Check(tree.ptr())) {
+    node.kind = Kind::dict;
+    for (const auto& [key, value] : tree.cast<py::dict>()) {
+      node.keys.push_back(py::reinterpret_borrow<py::object>(key));
+      node.children.push_back(read(py::reinterpret_borrow<py::object>(value), sources));
+    }
+  } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
+    node.kind = PyList_Check(tree.ptr()) ? Kind::list : Kind::tuple;
+    for (const auto& value : tree.cast<py::sequence>()) node.children.push_back(read(py::reinterpret_borrow<py::object>(value), sources));
+  } else {
+    node.source = sources++;
+  }
+  return node;
+}
+
+std::string Path::text(const std::string& root) const {
+  std::string mine;
+  if (node) {
+    const bool keyed = node->kind == Node::Kind::dict;
+    mine = keyed ? key_text(node->keys[child]) : "[" + std::to_string(child) + "]";
+  }
+  return (up ? up->text(root) : root) + mine;
+}
+
+py::tuple Path::keys() const {
+  const py::tuple before = up ? up->keys() : py::tuple(0);
+  if (!node) return before;
+  py::list all(before);
+  if (node->kind == Node::Kind::dict) all.append(node->keys[child]);
+  else all.append(py::int_(child));
+  return py::tuple(all);
+}
+
+void each_leaf(const Node& node, const Path* path, const std::function<void(const Node&, const Path*)>& visit) {
+  if (node.kind == Node::Kind::leaf) return visit(node, path);
+  for (std::size_t i = 0; i < node.children.size(); ++i) {
+    const Path here{path, &node, i};
+    each_leaf(node.children[i], &here, visit);
+  }
+}
+
+void Walk::visit(const Node& node, PyObject* grads, const Path* path) {
+  switch (node.kind) {
+    case Node::Kind::leaf: return leaf(node, grads, path);
+    case Node::Kind::dict: return dict(node, grads, path);
+    default: return sequence(node, grads, path);
+  }
+}
+
+void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
+  const Source& source = sources_[std::size_t(node.source)];
+  if (grad == Py_None) return;
+  const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
+  ArrayRef array;
+  Refusal refusal;
+  if (!read_array(grad, array, refusal)) {
+    if (is_container(grad)) refusal.reason = kind_of(grad) + ", expected an array of shape " + shape_text(source.shape.data(), source.shape.size());
+    refusal.raise(where());
+  }
+  if (!array.has_shape(source.shape))
+    throw py::value_error(where() + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) + ", expected " +
+                          shape_text(source.shape.data(), source.shape.size()));
+  sink_.take(source, std::move(array));
+}
+
+// A parameter that was bound anew would be left behind: nobody would see its updates.
+void Walk::same(const Node& child, PyObject* now, const Path& path) {
+  if (now == child.object.ptr()) return;
+  if (!now) throw py::value_error(path.text("params") + " is gone from the container the optimizer was made with");
+  throw py::value_error(path.text("params") + " was bound to another " + (child.kind == Node::Kind::leaf ? "array" : "container") +
+                        " after the optimizer was made; write into it (" + path.text("params") +
+                        "[...] = new), or make a new optimizer");
+}
+
+void Walk::dict(const Node& node, PyObject* grads, const Path* path) {
+  const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
+  const bool none = grads == Py_None;
+  if (!none && !PyDict_Check(grads)) throw py::type_error(where() + ": " + kind_of(grads) + ", expected a dict as the parameters have");
+  for (std::size_t i = 0; i < node.children.size(); ++i) {
+    const Path here{path, &node, i};
+    PyObject* now = PyDict_GetItemWithError(node.object.ptr(), node.keys[i].ptr());
+    same(node.children[i], now, here);
+    PyObject* grad = none ? Py_None : PyDict_GetItemWithError(grads, node.keys[i].ptr());
+    if (!grad) {
+      if (PyErr_Occurred()) throw py::error_already_set();
+      throw py::value_error(here.text("grads") + " is missing; a leaf without a gradient takes None");
+    }
+    visit(node.children[i], grad, &here);
+  }
+  if (none || PyDict_GET_SIZE(grads) == Py_ssize_t(node.children.size())) return;
+  for (const auto& [key, value] : py::reinterpret_borrow<py::dict>(grads)) {
+    if (PyDict_Contains(node.object.ptr(), key.ptr()) == 1) continue;
+    throw py::value_error(where() + key_text(key) + " is extra: the parameters have no such entry");
+  }
+}
+
+void Walk::sequence(const Node& node, PyObject* grads, const Path* path) {
+  const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
+  const bool none = grads == Py_None;
+  if (!none && !PyList_Check(grads) && !PyTuple_Check(grads))
+    throw py::type_error(where() + ": " + kind_of(grads) + ", expected " + kind_name(node.kind) + " as the parameters have");
+  const auto wanted = Py_ssize_t(node.children.size());
+  if (!none && PySequence_Fast_GET_SIZE(grads) != wanted)
+    throw py::value_error(where() + ": " + std::to_string(PySequence_Fast_GET_SIZE(grads)) + " entries, expected " + std::to_string(wanted));
+  for (Py_ssize_t i = 0; i < wanted; ++i) {
+    const Path here{path, &node, std::size_t(i)};
+    if (node.kind == Node::Kind::list && node.object) {
+      PyObject* const params = node.object.ptr();
+      same(node.children[std::size_t(i)], i < PyList_GET_SIZE(params) ? PyList_GET_ITEM(params, i) : nullptr, here);
+    }
+    visit(node.children[std::size_t(i)], none ? Py_None : PySequence_Fast_GET_ITEM(grads, i), &here);
+  }
+}
+
+}  // namespace schuss

@@ -1,0 +1,65 @@
+// The walk over containers: parameters once, when an optimizer is made; gradients beside them in every step.
+#pragma once
+#include <functional>
+
+#include "array_ref.hpp"
+
+namespace schuss {
+
+// A leaf of the parameters as the walk meets it. A tied array is met more than once.
+struct Source {
+  py::object object;
+  const char* data = nullptr;
+  std::vector<int64_t> shape;
+  int position = 0;  // of its gradient in the engine's list
+};
+
+struct Node {
+  enum class Kind { leaf, dict, list, tuple };
+  Kind kind = Kind::leaf;
+  py::object object;              // the container, or the array
+  std::vector<py::object> keys;   // of a dict
+  std::vector<Node> children;
+  int source = -1;                // of a leaf
+
+  static Node read(const py::object& tree, int& sources);  // containers down to whatever is none
+};
+
+// Where a walk stands, for messages only.
+struct Path {
+  const Path* up = nullptr;
+  const Node* node = nullptr;
+  std::size_t child = 0;
+
+  std::string text(const std::string& root) const;  // "grads['encoder']['w']"
+  py::tuple keys() const;
+};
+
+// Visits every leaf with its path.
+void each_leaf(const Node& node, const Path* path, const std::function<void(const Node&, const Path*)>& visit);
+
+// What the walk hands over for each gradient given.
+class GradientSink {
+ public:
+  virtual ~GradientSink() = default;
+  virtual void take(const Source& source, ArrayRef&& array) = 0;
+};
+
+// Walks gradients beside parameters. Raises TypeError or ValueError that names the leaf: a wrong container,
+// a missing or extra entry, a wrong shape, type or device, or a parameter bound to another array meanwhile.
+class Walk {
+ public:
+  Walk(const std::vector<Source>& sources, GradientSink& sink) : sources_(sources), sink_(sink) {}
+  void visit(const Node& node, PyObject* grads, const Path* path);
+
+ private:
+  void leaf(const Node& node, PyObject* grad, const Path* path);
+  void dict(const Node& node, PyObject* grads, const Path* path);
+  void sequence(const Node& node, PyObject* grads, const Path* path);
+  void same(const Node& child, PyObject* now, const Path& path);
+
+  const std::vector<Source>& sources_;
+  GradientSink& sink_;
+};
+
+}  // namespace schuss

@@ -1,0 +1,223 @@
+#include "session.hpp"
+
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include "schedules.hpp"
+
+namespace schuss {
+namespace {
+
+// Large steps let other Python threads run; for small ones the two locks would cost more than the step.
+constexpr int64_t kReleaseAbove = 1 << 17;
+
+[[noreturn]] void refuse_hyper(const std::string& where, const py::handle& value, const std::string& expected) {
+  throw py::type_error(where + " is " + std::string(py::repr(value)) + " (" + Py_TYPE(value.ptr())->tp_name + "), expected " + expected);
+}
+
+bool is_number(const py::handle& value) {
+  return !PyBool_Check(value.ptr()) && !PyUnicode_Check(value.ptr()) && !PyBytes_Check(value.ptr()) &&
+         PyNumber_Check(value.ptr()) && !PyComplex_Check(value.ptr());
+}
+
+double number(const std::string& where, const py::handle& value, const std::string& expected) {
+  if (!is_number(value)) refuse_hyper(where, value, expected);
+  const double x = PyFloat_AsDouble(value.ptr());
+  if (PyErr_Occurred()) {
+    PyErr_Clear();
+    refuse_hyper(where, value, expected);
+  }
+  return x;
+}
+
+std::function<double(int64_t)> from_callable(const std::string& where, py::object callable) {
+  // The reference is dropped with the GIL held, wherever the engine lets go of the function.
+  const auto held = std::shared_ptr<py::object>(new py::object(std::move(callable)), [](py::object* object) {
+    py::gil_scoped_acquire gil;
+    delete object;
+  });
+  return [where, held](int64_t step) {
+    py::gil_scoped_acquire gil;
+    const py::object value = (*held)(step);
+    return number(where + " at step " + std::to_string(step), value, "a number from its schedule");
+  };
+}
+
+struct Flag {  // set while a step runs
+  bool& flag;
+  explicit Flag(bool& f) : flag(f) {
+    if (flag) throw std::runtime_error("this optimizer is being stepped by another thread");
+    flag = true;
+  }
+  ~Flag() { flag = false; }
+};
+
+py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>& shape, std::shared_ptr<const void> owner) {
+  auto* held = new std::shared_ptr<const void>(std::move(owner));
+  const py::capsule base(held, [](void* p) { delete static_cast<std::shared_ptr<const void>*>(p); });
+  if (arithmetic == Format::f64) return py::array_t<double>(shape, static_cast<double*>(data), base);
+  return py::array_t<float>(shape, static_cast<float*>(data), base);
+}
+
+}  // namespace
+
+Hyper read_hyper(const RuleInfo& rule, int index, const py::handle& value) {
+  const HyperInfo& info = rule.hypers[std::size_t(index)];
+  const std::string where = rule.name + "(): " + info.name;
+  Hyper hyper;
+  if (info.range == Range::flag) {
+    if (PyCallable_Check(value.ptr())) refuse_hyper(where, value, "True or False: it decides which slots there are");
+    hyper.value = PyBool_Check(value.ptr()) ? double(value.ptr() == Py_True) : number(where, value, "True or False");
+  } else if (py::isinstance<Schedule>(value)) {
+    const auto schedule = value.cast<Schedule>();
+    if (holds_function(schedule)) hyper.schedule = from_callable(where, py::reinterpret_borrow<py::object>(value));
+    else hyper.schedule = schedule;
+  } else if (is_number(value)) {
+    hyper.value = number(where, value, "a number, a schedule or a callable step -> float");
+  } else if (PyCallable_Check(value.ptr())) {
+    hyper.schedule = from_callable(where, py::reinterpret_borrow<py::object>(value));
+  } else {
+    refuse_hyper(where, value, "a number, a schedule or a callable step -> float");
+  }
+  return hyper;
+}
+
+Session::Session(const std::string& rule, EngineOptions options) : engine(rule_named(rule), std::move(options)) {
+  root_.kind = Node::Kind::list;
+}
+
+py::list Session::begin_group(const py::object& tree) {
+  int count = 0;
+  const Node node = Node::read(tree, count);
+  py::list leaves;
+  each_leaf(node, nullptr, [&](const Node& leaf, const Path* path) {
+    leaves.append(py::make_tuple(path ? path->keys() : py::tuple(0), leaf.object, path ? path->text("params") : "params"));
+  });
+  return leaves;
+}
+
+void Session::commit_group(const py::object& tree, const py::dict& hypers, const std::vector<LeafPlan>& leaves, bool grouped) {
+  const RuleInfo& rule = engine.rule();
+  std::vector<Hyper> values;
+  for (std::size_t i = 0; i < rule.hypers.size(); ++i)
+    values.push_back(read_hyper(rule, int(i), hypers[py::str(rule.hypers[i].name)]));
+  std::vector<ArrayRef> arrays(leaves.size());
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    Refusal refusal;
+    if (!read_writable(leaves[i].object.ptr(), arrays[i], refusal)) refusal.raise(leaves[i].name);
+  }
+  const int group = engine.add_group(std::move(values));
+
+  int count = int(sources_.size());
+  Node node = Node::read(tree, count);
+  sources_.resize(std::size_t(count));
+  gradients_.resize(std::size_t(count));
+  const int first = count - [&] {
+    int met = 0;
+    each_leaf(node, nullptr, [&](const Node&, const Path*) { ++met; });
+    return met;
+  }();
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    ArrayRef& array = arrays[i];
+    LeafSpec spec;
+    spec.name = leaves[i].name;
+    spec.data = array.data;
+    spec.format = array.format;
+    spec.shape.assign(array.shape, array.shape + array.dimensions);
+    if (!array.c_order) spec.strides.assign(array.strides, array.strides + array.dimensions);
+    spec.group = group;
+    spec.sources = int(leaves[i].sources.size());
+    int position = engine.sources();
+    for (int source : leaves[i].sources)
+      sources_[std::size_t(first + source)] = {leaves[i].object, array.data, spec.shape, position++};
+    if (array.torch) torch_leaves_.push_back(engine.leaves());
+    engine.add_leaf(std::move(spec));
+    originals_.push_back(leaves[i].object);
+  }
+  for (ArrayRef& array : arrays) parameters_.push_back(std::move(array));
+  engine.prepare();
+  root_.children.push_back(std::move(node));
+  grouped_ = grouped_ || grouped;
+}
+
+void Session::take(const Source& source, ArrayRef&& array) {
+  gradients_[std::size_t(source.position)] = {array.data, array.format, array.c_order ? nullptr : array.strides};
+  if (array.keep || !array.own.empty()) kept_.push_back(std::move(array));
+}
+
+// An array whose memory was replaced (by resize, or by setting a tensor's .data) is not where the plan looks.
+void Session::check_parameters() {
+  for (std::size_t i = 0; i < originals_.size(); ++i) {
+    PyObject* object = originals_[i].ptr();
+    const char* data = parameters_[i].data;
+    if (parameters_[i].torch) data = reinterpret_cast<const char*>(originals_[i].attr("data_ptr")().cast<std::uintptr_t>());
+    else if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_)) data = py::detail::array_proxy(object)->data;
+    if (data != parameters_[i].data)
+      throw py::value_error("params " + engine.leaf(int(i)).name + " lies elsewhere in memory than when the optimizer was made; "
+                            "update it in place, or make a new optimizer");
+  }
+}
+
+void Session::tell_torch(const Outcome& outcome, bool flushed) {
+  if (torch_leaves_.empty() || outcome.skipped || outcome.pending != 0) return;
+  py::list written;
+  std::size_t position = 0;
+  std::vector<bool> given(originals_.size(), flushed || engine.options().accumulate > 1);
+  for (std::size_t i = 0; i < originals_.size(); ++i)
+    for (int s = 0; s < engine.leaf(int(i)).sources; ++s, ++position)
+      if (gradients_[position].data) given[i] = true;
+  for (int leaf : torch_leaves_)
+    if (given[std::size_t(leaf)] && !engine.frozen(leaf)) written.append(originals_[std::size_t(leaf)]);
+  if (!written.empty()) raise_versions(written);
+}
+
+PyObject* Session::run(const Gradient* gradients) {
+  Outcome outcome;
+  if (engine.elements() > kReleaseAbove) {
+    py::gil_scoped_release release;
+    outcome = gradients ? engine.step(gradients) : engine.flush();
+  } else {
+    outcome = gradients ? engine.step(gradients) : engine.flush();
+  }
+  kept_.clear();
+  if (outcome.skipped && engine.options().nonfinite == Nonfinite::raise) {
+    PyErr_Format(PyExc_FloatingPointError, "the norm of the gradients is %s; no parameter, slot or clock was changed",
+                 std::to_string(outcome.grad_norm).c_str());
+    throw py::error_already_set();
+  }
+  if (!torch_leaves_.empty()) tell_torch(outcome, !gradients);
+  return make_step_info(outcome);
+}
+
+PyObject* Session::step(PyObject* grads) {
+  const Flag stepping(stepping_);
+  std::fill(gradients_.begin(), gradients_.end(), Gradient{});
+  kept_.clear();
+  Walk walk(sources_, *this);
+  walk.visit(grouped_ ? root_ : root_.children.front(), grads, nullptr);
+  check_parameters();
+  return run(gradients_.data());
+}
+
+PyObject* Session::flush() {
+  const Flag stepping(stepping_);
+  if (engine.pending() == 0) Py_RETURN_NONE;
+  check_parameters();
+  return run(nullptr);
+}
+
+py::object Session::slot(int leaf, int slot) const {
+  void* data = engine.slot(leaf, slot);
+  if (!data && engine.leaf(leaf).shape.size() == 0) return py::none();
+  if (!engine.slot_owner(leaf, slot)) return py::none();
+  return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape, engine.slot_owner(leaf, slot));
+}
+
+py::object Session::accumulator(int leaf) const {
+  void* data = engine.accumulator(leaf);
+  if (!data) return py::none();
+  // Borrowed: read or written at once while a state is saved or loaded, never handed on.
+  return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape, nullptr);
+}
+
+}  // namespace schuss

@@ -1,0 +1,72 @@
+// The table of rules, as data: what a rule's header says of it, for whoever builds on it.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "control/clock.hpp"
+#include "rules/rule.hpp"
+
+namespace schuss {
+
+constexpr int kMaxNumbers = 128;  // bytes of a prepared rule
+
+struct HyperInfo {
+  std::string name;
+  double standard;
+  Range range;
+  std::string doc;
+};
+
+struct SlotInfo {
+  std::string name;
+  std::string doc;
+  bool always;
+  double (*initial)(const double* hypers);
+  bool (*kept)(const double* hypers);
+};
+
+struct CheckInfo {
+  bool (*holds)(const double* hypers);
+  std::string message;
+};
+
+struct FormInfo {
+  std::string name;
+  std::string hypers;  // "lr=0.001 eps=0 …"
+  std::string doc;
+};
+
+// How many operations of each kind one element costs.
+struct OperationCount {
+  int add = 0, multiply = 0, divide = 0, root = 0, compare = 0;
+  int total() const { return add + multiply + divide + root + compare; }
+};
+
+struct RuleInfo {
+  int index;             // in the catalog, and in a level's table
+  std::string name;      // the class: "AdamW"
+  std::string function;  // the plain function: "adamw"
+  int year;
+  std::string summary, paper;
+  std::vector<HyperInfo> hypers;
+  std::vector<SlotInfo> slots;
+  std::vector<CheckInfo> checks;
+  std::vector<FormInfo> forms;
+  bool has_point;
+
+  // Writes this step's numbers, in float64 or float32, for the rule with these slots kept.
+  using Prepare = void (*)(const double* hypers, Clock clock, void* numbers);
+  std::vector<Prepare> prepare_f64, prepare_f32;  // by mask of slots kept; null where there is no such form
+  std::vector<OperationCount> operations;         // by mask
+
+  unsigned mask(const double* hypers) const;                // of the slots kept under these hypers
+  int hyper_index(const std::string& name) const;           // -1 where there is none
+  std::string hyper_names() const;                          // "lr, beta1, …", for messages
+  void check(int hyper, double value, const std::string& where) const;  // throws std::invalid_argument
+  void check_together(const double* hypers) const;
+};
+
+const std::vector<RuleInfo>& catalog();
+const RuleInfo& rule_named(const std::string& function);  // throws std::invalid_argument
+
+}  // namespace schuss

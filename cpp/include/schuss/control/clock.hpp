@@ -1,0 +1,13 @@
+#pragma once
+#include "elementary.hpp"
+
+namespace schuss {
+
+// A leaf's count of real steps, the one being taken included: the first is 1.
+struct Clock {
+  int64_t step;
+
+  double power(double base) const { return elementary::power(base, step); }
+};
+
+}  // namespace schuss

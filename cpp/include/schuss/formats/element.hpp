@@ -1,0 +1,43 @@
+// Load and store around a rule: an element as it lies in memory, and as the rule computes with it.
+#pragma once
+#include "../config.hpp"
+
+namespace schuss {
+
+struct bf16 {
+  uint16_t bits;
+};
+
+template <class Stored> struct Arithmetic { using type = float; };
+template <> struct Arithmetic<double> { using type = double; };
+
+SCHUSS_FN double load(double x) { return x; }
+SCHUSS_FN float load(float x) { return x; }
+SCHUSS_FN float load(bf16 x) {
+  const uint32_t bits = uint32_t(x.bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+template <class Stored> struct Store;
+template <> struct Store<double> {
+  SCHUSS_FN static double nearest(double x) { return x; }
+};
+template <> struct Store<float> {
+  SCHUSS_FN static float nearest(float x) { return x; }
+};
+template <> struct Store<bf16> {
+  SCHUSS_FN static bf16 nearest(float x) {  // ties to even; a NaN stays one, quiet
+    uint32_t bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    return {uint16_t(x != x ? (bits >> 16 | 0x40u) : rounded)};
+  }
+};
+
+// Subnormal slots are stored as zero: decaying into them makes a loop nearly three times slower.
+SCHUSS_FN float flush(float x) { return (x < 0 ? -x : x) < 1.17549435e-38f ? 0.0f : x; }
+SCHUSS_FN double flush(double x) { return (x < 0 ? -x : x) < 2.2250738585072014e-308 ? 0.0 : x; }
+
+}  // namespace schuss

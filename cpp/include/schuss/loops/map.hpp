@@ -1,0 +1,53 @@
+// One phase over a chunk: load, scale and limit the gradient, apply the rule, store.
+#pragma once
+#include "../formats/element.hpp"
+#include "arguments.hpp"
+
+namespace schuss {
+
+template <class T> SCHUSS_FN T limited(T x, T limit) { return x > limit ? limit : x < -limit ? -limit : x; }
+
+template <class T, unsigned Kept, int I> SCHUSS_FN T load_slot(T* const* slots, int64_t i) {
+  if constexpr ((Kept >> I & 1u) != 0) return slots[I][i];
+  else return T(0);
+}
+
+template <class T, unsigned Kept, int I> SCHUSS_FN void store_slot(T* const* slots, int64_t i, T value) {
+  if constexpr ((Kept >> I & 1u) != 0) slots[I][i] = flush(value);
+}
+
+template <int... I> struct Indices {};
+
+template <class Rule, class P, class G, unsigned Kept, int... I>
+SCHUSS_FN void map_chunk(const ::schuss::MapArguments& a, Indices<I...>) {
+  using T = typename Arithmetic<P>::type;
+  const Rule rule = *static_cast<const Rule*>(a.numbers);
+  const T scale = T(a.g_scale), limit = T(a.g_limit);
+  const int64_t count = a.count;
+  P* const p = static_cast<P*>(a.p);
+  const G* const g = static_cast<const G*>(a.g);
+  T* const slots[] = {static_cast<T*>(a.slots[I])..., nullptr};
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    T value = load(p[i]);
+    T s[] = {load_slot<T, Kept, I>(slots, i)..., T(0)};
+    rule.apply(value, limited(T(load(g[i])) * scale, limit), s[I]...);
+    p[i] = Store<P>::nearest(value);
+    (store_slot<T, Kept, I>(slots, i, s[I]), ...);
+  }
+}
+
+// p moves to where the rule wants its gradient taken.
+template <class Rule, class P, unsigned Kept, int... I>
+SCHUSS_FN void point_chunk(const ::schuss::MapArguments& a, Indices<I...>) {
+  using T = typename Arithmetic<P>::type;
+  const Rule rule = *static_cast<const Rule*>(a.numbers);
+  const int64_t count = a.count;
+  P* const p = static_cast<P*>(a.p);
+  T* const slots[] = {static_cast<T*>(a.slots[I])..., nullptr};
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i)
+    p[i] = Store<P>::nearest(rule.point(load(p[i]), load_slot<T, Kept, I>(slots, i)...));
+}
+
+}  // namespace schuss

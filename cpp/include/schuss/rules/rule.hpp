@@ -1,0 +1,58 @@
+// What a rule is made of. The one header a rule may include.
+//
+// A rule header states its facts in one macro, SCHUSS_<NAME>, and its formula in one struct:
+//
+//   PAPER(year, summary, reference)
+//   HYPER(name, default, range, doc)            range: one of the Range values below
+//   SLOT(name, initial, doc)                    a state array beside the parameter; initial may read h
+//   SLOT_IF(name, initial, condition, doc)      kept only where the condition on h holds
+//   CHECK(condition, message)                   what the hypers must satisfy together
+//   FORM(name, "hyper=value …", doc)            another named set of defaults
+//
+//   template <class T, unsigned Kept> struct Name {
+//     T …;                                                        this step's numbers
+//     static Name prepare(const NameHypers& h, Clock clock);      once a step, in double, rounded once
+//     SCHUSS_FN void apply(T& p, T g, T& slot…) const;            once an element
+//     SCHUSS_FN T point(T p, T slot…) const;                      optional: where else gradients are taken
+//   };
+//
+// In a condition on h a scheduled hyper is NaN, so that `h.momentum != 0` holds for it.
+#pragma once
+#include "../config.hpp"
+#include "../control/clock.hpp"
+
+namespace schuss {
+
+enum class Range { real, nonnegative, unit, flag };  // unit: [0, 1)
+
+SCHUSS_FN float sqrt(float x) { return __builtin_sqrtf(x); }
+SCHUSS_FN double sqrt(double x) { return __builtin_sqrt(x); }
+
+template <class T> SCHUSS_FN T select(bool condition, T yes, T no) { return condition ? yes : no; }
+
+// A NaN in a stays: the comparison is false.
+template <class T> SCHUSS_FN T at_least(T a, T floor) { return select(a < floor, floor, a); }
+template <class T> SCHUSS_FN T larger(T a, T b) { return select(a > b, a, b); }
+
+constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) != 0; }
+
+}  // namespace schuss
+
+#define SCHUSS_NOTHING(...)
+#define SCHUSS_HYPER_FIELD(name, standard, range, doc) double name = standard;
+#define SCHUSS_SLOT_ENTRY(name, ...) name,
+#define SCHUSS_SLOT_BIT(name, ...) | 1u << name
+
+// NameHypers: the settings, all double, in the order of the macro. NameSlots: the slots' indices.
+#define SCHUSS_DECLARE(Name, FACTS)                                                                        \
+  struct Name##Hypers {                                                                                    \
+    FACTS(SCHUSS_NOTHING, SCHUSS_HYPER_FIELD, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING) \
+  };                                                                                                       \
+  struct Name##Slots {                                                                                     \
+    enum : unsigned {                                                                                      \
+      FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_ENTRY, SCHUSS_SLOT_ENTRY, SCHUSS_NOTHING,           \
+            SCHUSS_NOTHING) count                                                                          \
+    };                                                                                                     \
+    static constexpr unsigned always =                                                                     \
+        0u FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_BIT, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING); \
+  };

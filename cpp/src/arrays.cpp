@@ -1,0 +1,127 @@
+#include "arrays.hpp"
+
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+
+#include "dispatch.hpp"
+#include "passes.hpp"
+#include "plan.hpp"
+#include "schuss/loops/exact_sum.hpp"
+#include "threads.hpp"
+
+namespace schuss {
+namespace {
+
+ArrayView view(const PlainArray& array) {
+  return {static_cast<char*>(array.data), array.format, array.strides.empty() ? nullptr : array.strides.data()};
+}
+
+// Arrays as a plan deals them, with a run for each.
+struct Pass {
+  Plan plan;
+  std::vector<Run> runs;
+
+  explicit Pass(const std::vector<PlainArray>& arrays) {
+    for (const PlainArray& array : arrays) {
+      Leaf leaf;
+      leaf.spec.format = array.format;
+      leaf.spec.shape = array.shape;
+      plan.add(std::move(leaf));
+      Run run;
+      run.g = run.p = view(array);
+      run.dimensions = int(array.shape.size());
+      run.shape = array.shape.data();
+      run.arithmetic = arithmetic_of(array.format);
+      run.g_limit = std::numeric_limits<double>::infinity();
+      runs.push_back(run);
+    }
+  }
+
+  template <class Visit> void each_chunk(Visit visit) {
+    const std::vector<int> bounds = plan.deal(std::vector<char>(runs.size(), 1), thread_count());
+    const auto work = [&](Team team) {
+      for (int r = team.index; r + 1 < int(bounds.size()); r += team.size)
+        for (int c = bounds[std::size_t(r)]; c < bounds[std::size_t(r) + 1]; ++c) visit(std::size_t(c), plan.chunks[std::size_t(c)]);
+    };
+    run_team(int(bounds.size()) - 1, work);
+  }
+};
+
+}  // namespace
+
+Norms norms_of(const std::vector<PlainArray>& arrays) {
+  Pass pass(arrays);
+  const Level& loops = level();
+  std::vector<double> parts(pass.plan.chunks.size());
+  pass.each_chunk([&](std::size_t c, const Chunk& chunk) {
+    parts[c] = square_sum_pass(loops, pass.runs[std::size_t(chunk.leaf)], chunk.first, chunk.count);
+  });
+  Norms norms;
+  ExactSum total;
+  std::size_t c = 0;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    ExactSum own;
+    for (; c < parts.size() && pass.plan.chunks[c].leaf == int(i); ++c) own.add(parts[c]);
+    total.add(own);
+    norms.each.push_back(std::sqrt(own.value()));
+  }
+  norms.global = std::sqrt(total.value());
+  return norms;
+}
+
+void scale_arrays(const std::vector<PlainArray>& arrays, const std::vector<double>& factors, double limit) {
+  Pass pass(arrays);
+  const Level& loops = level();
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    pass.runs[i].g_scale = factors[i];
+    pass.runs[i].g_limit = limit;
+  }
+  pass.each_chunk([&](std::size_t, const Chunk& chunk) {
+    scale_pass(loops, pass.runs[std::size_t(chunk.leaf)], chunk.first, chunk.count);
+  });
+}
+
+void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g, const std::vector<void*>& slots,
+                int64_t step, const std::vector<double>& hypers) {
+  const Level& loops = level();
+  const unsigned mask = rule.mask(hypers.data());
+  const Format arithmetic = arithmetic_of(p.format);
+  alignas(16) unsigned char numbers[kMaxNumbers];
+  (arithmetic == Format::f64 ? rule.prepare_f64 : rule.prepare_f32)[mask](hypers.data(), Clock{step}, numbers);
+  Pass pass({p});
+  Run& run = pass.runs[0];
+  run.shape = p.shape.data();
+  run.p = view(p);
+  run.g = view(g);
+  run.direct = !run.p.strides && !run.g.strides && p.format == g.format;
+  run.map = loops.rules[rule.index].map[int(run.direct ? p.format : arithmetic)][mask];
+  run.numbers = numbers;
+  for (std::size_t k = 0; k < slots.size(); ++k) run.slots[k] = static_cast<char*>(slots[k]);
+  pass.each_chunk([&](std::size_t, const Chunk& chunk) { map_pass(loops, run, chunk.first, chunk.count); });
+}
+
+std::vector<double> time_stream(int reads, int writes, int64_t elements, int repeats) {
+  const StreamKernel kernel = reads > 0 && reads <= kMaxStreams && writes >= 0 && writes <= reads ? level().stream[reads][writes] : nullptr;
+  if (!kernel)
+    throw std::invalid_argument("a stream reads 1 to " + std::to_string(kMaxStreams) + " arrays and writes at most as many, got " +
+                                std::to_string(reads) + " and " + std::to_string(writes));
+  std::vector<std::unique_ptr<Slab>> slabs;
+  for (int i = 0; i < reads; ++i) slabs.push_back(std::make_unique<Slab>(std::size_t(elements) * sizeof(float)));
+  PlainArray whole;
+  whole.shape = {elements};
+  Pass pass({whole});
+  std::vector<double> seconds;
+  for (int i = 0; i < repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    pass.each_chunk([&](std::size_t, const Chunk& chunk) {
+      float* streams[kMaxStreams] = {};
+      for (int s = 0; s < reads; ++s) streams[s] = reinterpret_cast<float*>(slabs[std::size_t(s)]->data()) + chunk.first;
+      kernel(streams, chunk.count);
+    });
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return seconds;
+}
+
+}  // namespace schuss

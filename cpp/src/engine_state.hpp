@@ -1,0 +1,83 @@
+#pragma once
+#include <atomic>
+#include <vector>
+
+#include "passes.hpp"
+#include "plan.hpp"
+#include "schuss/engine.hpp"
+#include "schuss/loops/exact_sum.hpp"
+#include "threads.hpp"
+
+namespace schuss {
+
+struct Group {
+  std::vector<Hyper> hypers;
+  std::vector<double> now;  // this step's values
+  unsigned mask = 0;        // of the slots that the rule keeps under these settings
+  bool scheduled = false;
+
+  // A scheduled hyper is NaN to a condition: it may take any value.
+  std::vector<double> for_conditions() const;
+};
+
+// A prepared rule, shared by the leaves of one group, clock, arithmetic and mask.
+struct Numbers {
+  int group;
+  int64_t clock;
+  Format arithmetic;
+  unsigned mask;
+  alignas(16) unsigned char bytes[kMaxNumbers];
+};
+
+struct Engine::State {
+  const RuleInfo& rule;
+  const Level& level;
+  EngineOptions options;
+  std::vector<Group> groups;
+  Plan plan;
+  std::size_t prepared_leaves = 0;
+  int64_t steps = 0;
+  int pending = 0;
+  bool at_point = false;
+  bool point_step = false;  // the next gradients were taken at the point
+  std::atomic<bool> busy{false};
+
+  // Working memory of a step, sized beforehand.
+  std::vector<Run> runs;
+  std::vector<char> active;
+  std::vector<Numbers> numbers;
+  std::vector<ExactSum> sums;       // by thread
+  std::vector<double> chunk_sums;   // for norms by leaf
+  std::vector<char> backup;         // the parameters while they are at the point
+  double mean = 1;                  // takes a sum of scaled micro-gradients to their mean
+  Outcome outcome;
+
+  State(const RuleInfo& rule, EngineOptions options);
+
+  void resolve_hypers();
+  const void* numbers_for(const Leaf& leaf);
+  bool aim(const Gradient* gradients, bool real);  // fills runs and active; false where nothing is
+  void aim_leaf(std::size_t index, const Gradient* gradients, bool real);
+  void make_slots(Leaf& leaf, unsigned mask);
+  void make_slots_of_new_leaves();
+  void make_accumulators_of_new_leaves();
+  bool needs_norm() const;
+  void set_lookahead(bool visited);
+  void walk(Team team, const std::vector<int>& bounds, const Gradient* gradients, bool real);
+  void take_gradients(const Chunk& chunk, const Gradient* gradients);
+  void finish_norm();
+  double leaf_norm(std::size_t leaf, std::size_t& chunk) const;
+  void close(bool real);
+};
+
+// Only one thread steps an engine at a time.
+class Busy {
+ public:
+  explicit Busy(std::atomic<bool>& flag);
+  ~Busy() { flag_.store(false); }
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+}  // namespace schuss

@@ -1,0 +1,34 @@
+// What a level offers: one table of loops. The engine calls these and knows no rule.
+#pragma once
+#include "schuss/loops/arguments.hpp"
+
+namespace schuss {
+
+using MapKernel = void (*)(const MapArguments&);
+using TakeKernel = void (*)(void* to, const void* from, int64_t count, bool add);
+using GiveKernel = void (*)(void* to, const void* from, int64_t count);
+using SumKernel = double (*)(const void* g, int64_t count);
+using ScaleKernel = void (*)(void* g, int64_t count, double factor, double limit);
+using StreamKernel = void (*)(float* const* streams, int64_t count);
+
+constexpr int kStored = 3;      // f64, f32, bf16
+constexpr int kArithmetics = 2;  // f64, f32
+constexpr int kMaxStreams = 7;
+
+// By how p and g are stored (both alike) and by the mask of slots kept; null where a rule has no such form.
+struct RuleKernels {
+  MapKernel map[kStored][kMaxMasks];
+  MapKernel point[kStored][kMaxMasks];
+};
+
+struct Level {
+  const char* name;
+  const RuleKernels* rules;                 // in the order of the catalog
+  TakeKernel take[kArithmetics][kStored];   // to the arithmetic type, from a stored one
+  GiveKernel give[kArithmetics][kStored];   // null where the parameter has another arithmetic type
+  SumKernel square_sum[kStored];
+  ScaleKernel scale[kStored];
+  StreamKernel stream[kMaxStreams + 1][kMaxStreams + 1];  // [reads][writes]
+};
+
+}  // namespace schuss

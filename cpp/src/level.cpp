@@ -1,0 +1,110 @@
+// The loops, compiled once per level: SCHUSS_LEVEL names it, the compiler's flags make it.
+// Only the table at the bottom has external linkage.
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel.hpp"
+
+namespace schuss::SCHUSS_LEVEL {
+namespace {
+
+// Included inside, so that no two levels share an inline function that the linker could merge.
+#include "schuss/loops/map.hpp"
+#include "schuss/loops/move.hpp"
+#include "schuss/loops/sum.hpp"
+#include "schuss/rules/table.hpp"
+
+using schuss::bf16;
+using schuss::Indices;
+
+template <int N, int... I> struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I> struct Count<0, I...> { using type = Indices<I...>; };
+
+template <class Rule> constexpr auto has_point(int) -> decltype(&Rule::point, true) { return true; }
+template <class Rule> constexpr bool has_point(...) { return false; }
+
+template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots> void map(const MapArguments& a) {
+  using T = typename schuss::Arithmetic<P>::type;
+  schuss::map_chunk<Rule<T, Kept>, P, P, Kept>(a, typename Count<Slots::count>::type{});
+}
+
+template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots> void point(const MapArguments& a) {
+  using T = typename schuss::Arithmetic<P>::type;
+  schuss::point_chunk<Rule<T, Kept>, P, Kept>(a, typename Count<Slots::count>::type{});
+}
+
+template <template <class, unsigned> class Rule, unsigned Kept, class Slots>
+constexpr void fill(RuleKernels& kernels) {
+  if constexpr ((Kept & Slots::always) == Slots::always) {
+    kernels.map[0][Kept] = map<Rule, double, Kept, Slots>;
+    kernels.map[1][Kept] = map<Rule, float, Kept, Slots>;
+    kernels.map[2][Kept] = map<Rule, bf16, Kept, Slots>;
+    if constexpr (has_point<Rule<float, Kept>>(0)) {
+      kernels.point[0][Kept] = point<Rule, double, Kept, Slots>;
+      kernels.point[1][Kept] = point<Rule, float, Kept, Slots>;
+      kernels.point[2][Kept] = point<Rule, bf16, Kept, Slots>;
+    }
+  }
+}
+
+template <template <class, unsigned> class Rule, class Slots, int... Kept>
+constexpr RuleKernels kernels_of(Indices<Kept...>) {
+  RuleKernels kernels{};
+  (fill<Rule, unsigned(Kept), Slots>(kernels), ...);
+  return kernels;
+}
+
+#define SCHUSS_ROW(Name, FACTS, function) \
+  kernels_of<schuss::Name, schuss::Name##Slots>(Count<1 << schuss::Name##Slots::count>::type{}),
+constexpr RuleKernels rules[] = {SCHUSS_RULES(SCHUSS_ROW)};
+
+template <class T, class From> void take(void* to, const void* from, int64_t count, bool add) {
+  schuss::take_chunk(static_cast<T*>(to), static_cast<const From*>(from), count, add);
+}
+
+template <class T, class To> void give(void* to, const void* from, int64_t count) {
+  schuss::give_chunk(static_cast<To*>(to), static_cast<const T*>(from), count);
+}
+
+template <class G> double square_sum(const void* g, int64_t count) {
+  return schuss::square_sum_chunk(static_cast<const G*>(g), count);
+}
+
+template <class G> void scale(void* g, int64_t count, double factor, double limit) {
+  schuss::scale_chunk(static_cast<G*>(g), count, factor, limit);
+}
+
+template <int Reads, int Writes> void stream(float* const* streams, int64_t count) {
+  schuss::stream_chunk<Reads, Writes>(streams, count, typename Count<Reads>::type{});
+}
+
+template <int Reads, int... Writes> constexpr void fill_streams(StreamKernel* row, Indices<Writes...>) {
+  ((row[Writes] = stream<Reads, Writes>), ...);
+  row[Reads] = stream<Reads, Reads>;
+}
+
+template <int... Reads> constexpr Level with_streams(Level table, Indices<Reads...>) {
+  (fill_streams<Reads + 1>(table.stream[Reads + 1], typename Count<Reads + 1>::type{}), ...);
+  return table;
+}
+
+#define SCHUSS_TEXT(x) #x
+#define SCHUSS_NAME(x) SCHUSS_TEXT(x)
+
+constexpr Level loops = {
+    SCHUSS_NAME(SCHUSS_LEVEL),
+    rules,
+    {{take<double, double>, take<double, float>, take<double, bf16>},
+     {take<float, double>, take<float, float>, take<float, bf16>}},
+    {{give<double, double>, nullptr, nullptr}, {nullptr, give<float, float>, give<float, bf16>}},
+    {square_sum<double>, square_sum<float>, square_sum<bf16>},
+    {scale<double>, scale<float>, scale<bf16>},
+    {},
+};
+
+}  // namespace
+
+extern const Level level;
+constexpr Level level = with_streams(loops, Count<kMaxStreams>::type{});
+
+}  // namespace schuss::SCHUSS_LEVEL

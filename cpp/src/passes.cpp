@@ -1,0 +1,74 @@
+#include "passes.hpp"
+
+#include <algorithm>
+
+namespace schuss {
+namespace {
+
+constexpr int64_t kRow = 512;  // elements staged at a time: three rows of doubles stay in the first cache
+
+alignas(64) thread_local char raw_row[4096 * sizeof(double)];
+
+char* at(const ArrayView& array, int64_t first) { return array.data + first * int64_t(size_of(array.format)); }
+
+// The elements as they are stored, in a row: in place where they lie so already.
+const char* row_of(const Run& run, const ArrayView& array, int64_t first, int64_t count) {
+  if (!array.strides) return at(array, first);
+  gather(raw_row, array.data, run.strides(array), size_of(array.format), first, count);
+  return raw_row;
+}
+
+MapArguments arguments(const Run& run, int64_t first, int64_t count) {
+  MapArguments a;
+  for (int k = 0; k < kMaxSlots; ++k)
+    a.slots[k] = run.slots[k] ? run.slots[k] + first * int64_t(size_of(run.arithmetic)) : nullptr;
+  a.numbers = run.numbers;
+  a.g_scale = run.g_scale;
+  a.g_limit = run.g_limit;
+  a.count = count;
+  return a;
+}
+
+void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
+  alignas(64) char p_row[kRow * sizeof(double)], g_row[kRow * sizeof(double)];
+  const int arithmetic = int(run.arithmetic);
+  level.take[arithmetic][int(run.p.format)](p_row, row_of(run, run.p, first, count), count, false);
+  if (run.g.data) level.take[arithmetic][int(run.g.format)](g_row, row_of(run, run.g, first, count), count, false);
+  MapArguments a = arguments(run, first, count);
+  a.p = p_row;
+  a.g = g_row;
+  run.map(a);
+  char* const out = run.p.strides ? raw_row : at(run.p, first);
+  level.give[arithmetic][int(run.p.format)](out, p_row, count);
+  if (run.p.strides) scatter(run.p.data, raw_row, run.strides(run.p), size_of(run.p.format), first, count);
+}
+
+}  // namespace
+
+void map_pass(const Level& level, const Run& run, int64_t first, int64_t count) {
+  if (run.direct) {
+    MapArguments a = arguments(run, first, count);
+    a.p = at(run.p, first);
+    a.g = run.g.data ? at(run.g, first) : nullptr;
+    return run.map(a);
+  }
+  for (const int64_t end = first + count; first < end; first += kRow) map_row(level, run, first, std::min(kRow, end - first));
+}
+
+void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first, int64_t count, bool add) {
+  level.take[int(run.arithmetic)][int(from.format)](static_cast<char*>(to) + first * int64_t(size_of(run.arithmetic)),
+                                                    row_of(run, from, first, count), count, add);
+}
+
+void scale_pass(const Level& level, const Run& run, int64_t first, int64_t count) {
+  row_of(run, run.g, first, count);
+  char* const row = run.g.strides ? raw_row : at(run.g, first);
+  level.scale[int(run.g.format)](row, count, run.g_scale, run.g_limit);
+  if (run.g.strides) scatter(run.g.data, row, run.strides(run.g), size_of(run.g.format), first, count);
+}
+
+double square_sum_pass(const Level& level, const Run& run, int64_t first, int64_t count) {
+  return level.square_sum[int(run.g.format)](row_of(run, run.g, first, count), count);
+}
+
+}  // namespace schuss

@@ -1,0 +1,37 @@
+// One chunk of one leaf through one pass, direct where the arrays allow it, else staged through a row in cache.
+#pragma once
+#include "kernel.hpp"
+#include "schuss/formats/format.hpp"
+#include "strided.hpp"
+
+namespace schuss {
+
+// An array as a pass sees it; strided only where it does not lie in C order.
+struct ArrayView {
+  char* data = nullptr;
+  Format format = Format::f32;
+  const int64_t* strides = nullptr;
+};
+
+// What a leaf needs in a step, gathered beforehand so that the passes look nothing up.
+struct Run {
+  ArrayView p, g;
+  int dimensions = 0;
+  const int64_t* shape = nullptr;
+  Format arithmetic = Format::f32;
+  bool direct = false;  // both in C order and stored alike
+  char* slots[kMaxSlots] = {};
+  const void* numbers = nullptr;
+  MapKernel map = nullptr;     // for p and g as they are stored where direct, else for the arithmetic type
+  double g_scale = 1, g_limit = 0;
+
+  Strides strides(const ArrayView& array) const { return {dimensions, shape, array.strides}; }
+};
+
+void map_pass(const Level& level, const Run& run, int64_t first, int64_t count);
+void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first, int64_t count, bool add);
+// g, where it lies, times the run's scale and held within its limit.
+void scale_pass(const Level& level, const Run& run, int64_t first, int64_t count);
+double square_sum_pass(const Level& level, const Run& run, int64_t first, int64_t count);
+
+}  // namespace schuss

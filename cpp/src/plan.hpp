@@ -1,0 +1,57 @@
+// Leaves cut into chunks and chunks dealt to threads: what a step walks over. Knows no rule.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "kernel.hpp"
+#include "schuss/engine.hpp"
+#include "slab.hpp"
+
+namespace schuss {
+
+constexpr int64_t kChunk = 4096;
+
+struct Leaf {
+  LeafSpec spec;
+  int64_t count = 0;
+  int64_t clock = 0;  // real steps this leaf took
+  int first_source = 0;
+  bool frozen = false;
+  unsigned mask = 0;  // of the slots kept
+  void* slots[kMaxSlots] = {};
+  std::shared_ptr<Slab> slot_slabs[kMaxSlots];
+  void* accumulator = nullptr;  // in the arithmetic type
+  std::shared_ptr<Slab> accumulator_slab;
+  bool accumulated = false;
+
+  Format arithmetic() const { return arithmetic_of(spec.format); }
+};
+
+struct Chunk {
+  int leaf;
+  int count;
+  int64_t first;
+};
+
+class Plan {
+ public:
+  std::vector<Leaf> leaves;
+  std::vector<Chunk> chunks;
+  int64_t elements = 0;
+  int sources = 0;
+
+  void add(Leaf leaf);
+  // Deals the chunks of the leaves marked active to at most `threads` runs of alike weight;
+  // the bounds are kept while nothing changes.
+  const std::vector<int>& deal(const std::vector<char>& active, int threads);
+  int64_t active_elements() const { return dealt_elements_; }
+
+ private:
+  std::vector<int> bounds_;
+  std::vector<char> dealt_active_;
+  int dealt_threads_ = 0;
+  std::size_t dealt_chunks_ = 0;
+  int64_t dealt_elements_ = 0;
+};
+
+}  // namespace schuss

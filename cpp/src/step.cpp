@@ -1,0 +1,246 @@
+// The way of a step: numbers, then one walk over the chunks, then the clocks.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+#include "engine_state.hpp"
+
+namespace schuss {
+
+// A step works on the values that held when it began; a bad one stops it before anything moves.
+void Engine::State::resolve_hypers() {
+  for (Group& group : groups) {
+    if (!group.scheduled) continue;
+    for (std::size_t i = 0; i < group.hypers.size(); ++i) {
+      if (!group.hypers[i].schedule) continue;
+      const double value = group.hypers[i].schedule(steps);
+      rule.check(int(i), value, " at step " + std::to_string(steps));
+      group.now[i] = value;
+    }
+  }
+}
+
+const void* Engine::State::numbers_for(const Leaf& leaf) {
+  const int64_t clock = leaf.clock + 1;
+  for (auto it = numbers.rbegin(); it != numbers.rend(); ++it)
+    if (it->group == leaf.spec.group && it->clock == clock && it->arithmetic == leaf.arithmetic() && it->mask == leaf.mask)
+      return it->bytes;
+  numbers.push_back({leaf.spec.group, clock, leaf.arithmetic(), leaf.mask, {}});
+  const auto& prepare = leaf.arithmetic() == Format::f64 ? rule.prepare_f64 : rule.prepare_f32;
+  std::vector<double>& now = groups[std::size_t(leaf.spec.group)].now;
+  prepare[leaf.mask](now.data(), Clock{clock}, numbers.back().bytes);
+  return numbers.back().bytes;
+}
+
+void Engine::State::aim_leaf(std::size_t index, const Gradient* gradients, bool real) {
+  Leaf& leaf = plan.leaves[index];
+  Run& run = runs[index];
+  bool given = false;
+  for (int s = 0; s < leaf.spec.sources && gradients; ++s) given = given || gradients[leaf.first_source + s].data;
+  active[index] = !leaf.frozen && leaf.count > 0 && (given || leaf.accumulated);
+  if (!active[index]) return;
+  if (!real) return;
+  if (leaf.accumulator) {
+    run.g = {static_cast<char*>(leaf.accumulator), leaf.arithmetic(), nullptr};
+  } else {
+    const Gradient& g = gradients[leaf.first_source];
+    run.g = {static_cast<char*>(const_cast<void*>(g.data)), g.format, g.strides};
+  }
+  run.direct = !run.p.strides && !run.g.strides && run.p.format == run.g.format;
+  run.map = level.rules[rule.index].map[int(run.direct ? run.p.format : run.arithmetic)][leaf.mask];
+  for (std::size_t k = 0; k < rule.slots.size(); ++k)
+    run.slots[k] = has(leaf.mask, unsigned(k)) ? static_cast<char*>(leaf.slots[k]) : nullptr;
+  run.numbers = numbers_for(leaf);
+  run.g_scale = mean;
+  run.g_limit = options.clip.kind == ClipKind::value ? options.clip.limit : std::numeric_limits<double>::infinity();
+}
+
+bool Engine::State::aim(const Gradient* gradients, bool real) {
+  numbers.clear();  // reserved: the addresses hold
+  bool any = false;
+  for (std::size_t i = 0; i < plan.leaves.size(); ++i) {
+    aim_leaf(i, gradients, real);
+    any = any || active[i];
+  }
+  return any;
+}
+
+bool Engine::State::needs_norm() const {
+  return options.grad_norm || options.scaler || options.clip.kind == ClipKind::global_norm ||
+         options.clip.kind == ClipKind::leaf_norm;
+}
+
+// A gradient taken at the look-ahead point steps by the look-ahead form, once.
+void Engine::State::set_lookahead(bool visited) {
+  const int index = rule.hyper_index("lookahead");
+  if (index < 0) return;
+  for (Group& group : groups) group.now[std::size_t(index)] = visited ? 1 : group.hypers[std::size_t(index)].value;
+}
+
+void Engine::State::take_gradients(const Chunk& chunk, const Gradient* gradients) {
+  const Leaf& leaf = plan.leaves[std::size_t(chunk.leaf)];
+  const Run& run = runs[std::size_t(chunk.leaf)];
+  bool add = leaf.accumulated;
+  for (int s = 0; s < leaf.spec.sources; ++s) {
+    const Gradient& g = gradients[leaf.first_source + s];
+    if (!g.data) continue;
+    const ArrayView from{static_cast<char*>(const_cast<void*>(g.data)), g.format, g.strides};
+    take_pass(level, run, from, leaf.accumulator, chunk.first, chunk.count, add);
+    add = true;
+  }
+}
+
+double Engine::State::leaf_norm(std::size_t leaf, std::size_t& chunk) const {
+  ExactSum sum;
+  for (; chunk < plan.chunks.size() && plan.chunks[chunk].leaf == int(leaf); ++chunk) sum.add(chunk_sums[chunk]);
+  return std::sqrt(sum.value());
+}
+
+// The norm, and from it the factor on every gradient; one thread does it while the others wait.
+void Engine::State::finish_norm() {
+  ExactSum& total = sums[0];
+  for (std::size_t i = 1; i < sums.size(); ++i) total.add(sums[i]);
+  const double norm = std::sqrt(total.value()) * mean;
+  const bool finite = std::isfinite(norm);
+  outcome.has_norm = true;
+  outcome.grad_norm = norm;
+  outcome.skipped = !finite && options.nonfinite != Nonfinite::apply;
+  if (outcome.skipped || !finite) return;
+  const double limit = options.clip.limit;
+  if (options.clip.kind == ClipKind::global_norm && norm > limit) outcome.clip_coef = limit / norm;
+  if (options.clip.kind != ClipKind::leaf_norm) {
+    for (Run& run : runs) run.g_scale = mean * outcome.clip_coef;
+    return;
+  }
+  std::size_t chunk = 0;
+  for (std::size_t i = 0; i < plan.leaves.size(); ++i) {
+    if (plan.leaves[i].count == 0) continue;
+    const double own = leaf_norm(i, chunk) * mean;
+    const double coef = active[i] && own > limit ? limit / own : 1;
+    runs[i].g_scale = mean * coef;
+    if (coef < outcome.clip_coef) outcome.clip_coef = coef;
+  }
+}
+
+void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradient* gradients, bool real) {
+  // Normally a thread has one run of chunks; a smaller team shares them out.
+  const auto each = [&](auto&& visit) {
+    for (int r = team.index; r + 1 < int(bounds.size()); r += team.size)
+      for (int c = bounds[std::size_t(r)]; c < bounds[std::size_t(r) + 1]; ++c)
+        if (active[std::size_t(plan.chunks[std::size_t(c)].leaf)]) visit(std::size_t(c), plan.chunks[std::size_t(c)]);
+  };
+  if (gradients)
+    each([&](std::size_t, const Chunk& chunk) {
+      if (plan.leaves[std::size_t(chunk.leaf)].accumulator) take_gradients(chunk, gradients);
+    });
+  if (!real) return;
+  if (needs_norm()) {
+    ExactSum& sum = sums[std::size_t(team.index)];
+    each([&](std::size_t c, const Chunk& chunk) {
+      const double part = square_sum_pass(level, runs[std::size_t(chunk.leaf)], chunk.first, chunk.count);
+      sum.add(part);
+      if (!chunk_sums.empty()) chunk_sums[c] = part;
+    });
+    team.barrier();
+    if (team.index == 0) finish_norm();
+    team.barrier();
+    if (outcome.skipped) return;
+  }
+  each([&](std::size_t, const Chunk& chunk) { map_pass(level, runs[std::size_t(chunk.leaf)], chunk.first, chunk.count); });
+}
+
+void Engine::State::close(bool real) {
+  for (std::size_t i = 0; i < plan.leaves.size(); ++i) {
+    Leaf& leaf = plan.leaves[i];
+    if (real && !outcome.skipped && (active[i] || (leaf.count == 0 && !leaf.frozen))) ++leaf.clock;
+    leaf.accumulated = !real && leaf.accumulator && (leaf.accumulated || active[i]);
+  }
+  if (real) {
+    if (options.scaler) options.scaler->update(outcome.skipped);
+    if (!outcome.skipped) ++steps;
+    pending = 0;
+    if (point_step) set_lookahead(point_step = false);
+  }
+  outcome.step = steps;
+  outcome.pending = pending;
+}
+
+Outcome Engine::step(const Gradient* gradients) {
+  State& s = *state_;
+  const Busy busy(s.busy);
+  if (s.at_point) throw std::runtime_error("the parameters are at the look-ahead point; leave the `with` block before stepping");
+  const bool real = !gradients || s.pending + 1 >= s.options.accumulate;
+  s.outcome = {};
+  if (real) {
+    s.resolve_hypers();
+    if (s.point_step) s.set_lookahead(true);
+  }
+  if (gradients) ++s.pending;
+  s.mean = 1 / ((s.options.scaler ? s.options.scaler->scale : 1) * s.pending);
+  s.outcome.lr = s.groups.empty() ? 0 : s.groups[0].now[0];
+  const bool any = s.aim(gradients, real);
+  const std::vector<int>& bounds = s.plan.deal(s.active, thread_count());
+  const int threads = int(bounds.size()) - 1;
+  if (real && s.needs_norm()) s.sums.assign(std::size_t(threads), ExactSum());
+  if (any || (real && s.needs_norm())) {
+    const auto work = [&](Team team) { s.walk(team, bounds, gradients, real); };
+    run_team(threads, work);
+  }
+  s.close(real);
+  return s.outcome;
+}
+
+Outcome Engine::flush() { return step(nullptr); }
+
+void Engine::to_point() {
+  State& s = *state_;
+  const Busy busy(s.busy);
+  if (!s.rule.has_point) throw std::invalid_argument(s.rule.name + " takes its gradients where the parameters are");
+  if (s.at_point) throw std::runtime_error("the parameters are at the look-ahead point already");
+  s.resolve_hypers();
+  std::size_t bytes = 0;
+  for (const Leaf& leaf : s.plan.leaves) bytes += std::size_t(leaf.count) * size_of(leaf.spec.format);
+  s.backup.resize(bytes);
+  s.numbers.clear();
+  char* kept = s.backup.data();
+  for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {
+    const Leaf& leaf = s.plan.leaves[i];
+    Run& run = s.runs[i];
+    const std::size_t size = size_of(leaf.spec.format);
+    if (leaf.count == 0) continue;
+    if (run.p.strides) gather(kept, run.p.data, run.strides(run.p), size, 0, leaf.count);
+    else std::memcpy(kept, run.p.data, std::size_t(leaf.count) * size);
+    kept += std::size_t(leaf.count) * size;
+    if (leaf.frozen) continue;
+    run.g = {};
+    run.direct = !run.p.strides;
+    run.map = s.level.rules[s.rule.index].point[int(run.direct ? run.p.format : run.arithmetic)][leaf.mask];
+    for (std::size_t k = 0; k < s.rule.slots.size(); ++k) run.slots[k] = static_cast<char*>(leaf.slots[k]);
+    run.numbers = s.numbers_for(leaf);
+    for (int64_t first = 0; first < leaf.count; first += kChunk)
+      map_pass(s.level, run, first, std::min(kChunk, leaf.count - first));
+  }
+  s.at_point = true;
+}
+
+void Engine::from_point() {
+  State& s = *state_;
+  const Busy busy(s.busy);
+  if (!s.at_point) throw std::runtime_error("the parameters are not at the look-ahead point");
+  const char* kept = s.backup.data();
+  for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {
+    const Leaf& leaf = s.plan.leaves[i];
+    const Run& run = s.runs[i];
+    const std::size_t size = size_of(leaf.spec.format);
+    if (leaf.count == 0) continue;
+    if (run.p.strides) scatter(run.p.data, kept, run.strides(run.p), size, 0, leaf.count);
+    else std::memcpy(run.p.data, kept, std::size_t(leaf.count) * size);
+    kept += std::size_t(leaf.count) * size;
+  }
+  s.at_point = false;
+  s.point_step = true;
+}
+
+}  // namespace schuss

@@ -1,0 +1,1 @@
+"""The way of a step, from Python's side: catalog, plan, optimizer."""

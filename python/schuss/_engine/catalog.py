@@ -1,0 +1,96 @@
+"""The rules as Python sees them: read once from the core, never written here."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from schuss import _core
+from schuss._engine import wording
+
+
+class Hyper(NamedTuple):
+    """A setting of a rule."""
+
+    name: str
+    default: float | bool
+    range: str
+    doc: str
+
+
+class Slot(NamedTuple):
+    """A state array beside a parameter."""
+
+    name: str
+    always: bool
+    doc: str
+
+
+class Rule(NamedTuple):
+    """What the catalog says of an update formula."""
+
+    name: str
+    function: str
+    year: int
+    summary: str
+    paper: str
+    hypers: tuple[Hyper, ...]
+    slots: tuple[Slot, ...]
+    forms: dict[str, dict[str, float | bool]]
+    has_point: bool
+    operations: tuple[dict[str, int], ...]
+    facts: dict[str, Any]
+
+    @property
+    def defaults(self) -> dict[str, float | bool]:
+        return {hyper.name: hyper.default for hyper in self.hypers}
+
+    @property
+    def hyper_names(self) -> str:
+        return ", ".join(hyper.name for hyper in self.hypers)
+
+    def index(self, hyper: str, caller: str | None = None) -> int:
+        """Position of a hyper; a TypeError that lists them all where there is none of that name."""
+        for position, one in enumerate(self.hypers):
+            if one.name == hyper:
+                return position
+        raise TypeError(f"{caller or self.name}() got an unknown hyper {hyper!r}; it takes {self.hyper_names}")
+
+
+def _read(facts: dict[str, Any]) -> Rule:
+    hypers = tuple(
+        Hyper(h["name"], bool(h["default"]) if h["range"] == "flag" else h["default"], h["range"], h["doc"])
+        for h in facts["hypers"]
+    )
+    return Rule(
+        name=facts["name"],
+        function=facts["function"],
+        year=facts["year"],
+        summary=facts["summary"],
+        paper=facts["paper"],
+        hypers=hypers,
+        slots=tuple(Slot(s["name"], s["always"], s["doc"]) for s in facts["slots"]),
+        forms={one["name"]: wording.form(facts, one["hypers"]) for one in facts["forms"]},
+        has_point=facts["has_point"],
+        operations=tuple(facts["operations"]),
+        facts=facts,
+    )
+
+
+_RULES = {facts["function"]: _read(facts) for facts in _core.catalog()}
+
+
+def rules() -> dict[str, Rule]:
+    """The catalog: every rule under the name of its plain function.
+
+    Returns
+    -------
+    dict of str to Rule
+        ``.hypers``, ``.slots``, ``.paper``, ``.year``, ``.summary`` of each.
+
+    Examples
+    --------
+    >>> import schuss
+    >>> [slot.name for slot in schuss.rules()["adamw"].slots]
+    ['m', 'v', 'v_max']
+    """
+    return dict(_RULES)

@@ -1,0 +1,258 @@
+"""Optimizer: parameters, their state and the way of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from schuss import _core
+from schuss._engine import state
+from schuss._engine.catalog import Rule
+from schuss._engine.clip import ClipLike, read_clip
+from schuss._engine.cost import Cost, cost
+from schuss._engine.group import Group
+from schuss._engine.plan import Extent, LeafPlan, plan_leaves
+
+_NONFINITE = ("skip", "raise", "apply")
+
+
+class Optimizer(_core.Stepper):
+    """Base of every optimizer; the classes beside it are made from the catalog, one a rule."""
+
+    rule: ClassVar[Rule]
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        clip: ClipLike = None,
+        nonfinite: str = "skip",
+        accumulate: int = 1,
+        scaler: _core.LossScaler | None = None,
+        grad_norm: bool = False,
+        **hypers: Any,
+    ) -> None:
+        name = type(self).__name__
+        if not hasattr(type(self), "rule"):
+            raise TypeError("Optimizer() is the base of the rules' classes; make one of those, as schuss.AdamW(params)")
+        for hyper in hypers:
+            self.rule.index(hyper, name)
+        if nonfinite not in _NONFINITE:
+            raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {', '.join(map(repr, _NONFINITE))}")
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int):
+            raise TypeError(f"accumulate is {accumulate!r} ({type(accumulate).__name__}), expected a whole number")
+        if scaler is not None and not isinstance(scaler, _core.LossScaler):
+            raise TypeError(f"scaler is {scaler!r} ({type(scaler).__name__}), expected a schuss.LossScaler")
+        kind, limit = read_clip(clip)
+        self._session = _core.Session(
+            self.rule.function,
+            clip=kind,
+            limit=limit,
+            nonfinite=nonfinite,
+            accumulate=accumulate,
+            grad_norm=bool(grad_norm),
+            scaler=scaler,
+        )
+        self._defaults = self.rule.defaults | hypers
+        self._accumulate = accumulate
+        self._norm = kind.endswith("norm") or scaler is not None or bool(grad_norm)
+        self.scaler = scaler
+        self.groups: list[Group] = []
+        self.names: list[str] = []
+        self._skeletons: list[Any] = []
+        self._leaf_of: list[int] = []
+        self._extents: list[Extent] = []
+        if hasattr(params, "__next__"):
+            params = list(params)
+        if _is_groups(params):
+            self._grouped = True
+            self._add_all(params)
+        else:
+            self._grouped = False
+            self._add({"params": params}, prefix="", name="0")
+        if not self.names:
+            raise ValueError("params: no array in it, expected at least one")
+
+    def _add_all(self, groups: list[dict[str, Any]]) -> None:
+        for index, group in enumerate(groups):
+            name = str(group.get("name", index))
+            self._add(group, prefix=name, name=name)
+
+    def _add(self, group: dict[str, Any], prefix: str, name: str) -> None:
+        hypers = {key: value for key, value in group.items() if key not in ("params", "name", "frozen")}
+        for hyper in hypers:
+            self.rule.index(hyper, type(self).__name__)
+        if any(name == other.name for other in self.groups):
+            raise ValueError(f"group {name!r}: there is a group of that name already")
+        params = list(group["params"]) if hasattr(group["params"], "__next__") else group["params"]
+        met = self._session.begin_group(params)
+        if not met:
+            raise ValueError(f"params{f' of group {name!r}' if prefix else ''}: no array in it, expected at least one")
+        leaves, extents = plan_leaves(met, prefix, self._extents)
+        values = self._defaults | hypers
+        committed = [(leaf.name, leaf.array, leaf.sources) for leaf in leaves]
+        first = len(self.names)
+        self._session.commit_group(params, values, committed, self._grouped)
+        self._extents += extents
+        self._leaf_of += _leaf_of_sources(leaves, first)
+        self.names += [leaf.name for leaf in leaves]
+        self._skeletons.append(state.skeleton(params, iter(range(len(self._leaf_of) - len(met), len(self._leaf_of)))))
+        span = range(first, len(self.names))
+        self.groups.append(Group(self._session, self.rule, len(self.groups), name, span, values))
+        if group.get("frozen"):
+            self.groups[-1].frozen = True
+
+    def add_group(self, group: dict[str, Any], name: str | None = None) -> Group:
+        """Add parameters with hypers of their own; from now on gradients come as a list, one entry a group.
+
+        Parameters
+        ----------
+        group : dict
+            ``params``, and any hypers that differ from the optimizer's.
+        name : str, optional
+            Put before the names of its leaves; its number by default.
+
+        Returns
+        -------
+        Group
+
+        Raises
+        ------
+        TypeError, ValueError
+            As when an optimizer is made; nothing is added then.
+        """
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f'group is {type(group).__name__}, expected a dict with "params"')
+        name = str(group.get("name", len(self.groups))) if name is None else name
+        before, self._grouped = self._grouped, True
+        try:
+            self._add(group, prefix=name, name=name)
+        except BaseException:
+            self._grouped = before
+            raise
+        return self.groups[-1]
+
+    @property
+    def clock(self) -> int:
+        """Count of real steps done."""
+        return self._session.steps
+
+    @property
+    def pending(self) -> int:
+        """Micro-gradients held since the last real step."""
+        return self._session.pending
+
+    @property
+    def state(self) -> Any:
+        """The slots: the parameters' nesting, with a dict of arrays (by slot name) for each leaf.
+
+        Changing an array changes the state.
+        """
+        views = [state.mirror(one, lambda source: self._slots(self._leaf_of[source])) for one in self._skeletons]
+        return views if self._grouped else views[0]
+
+    def _slots(self, leaf: int) -> dict[str, Any]:
+        slots = ((slot.name, self._session.slot(leaf, slot.name)) for slot in self.rule.slots)
+        return {name: array for name, array in slots if array is not None}
+
+    def freeze(self, *names: str) -> None:
+        """Leave these leaves as they are from now on; a name may be a prefix: ``"encoder"``."""
+        self._set_frozen(names, True)
+
+    def unfreeze(self, *names: str) -> None:
+        """Step these leaves again; their clocks go on from where they stood."""
+        self._set_frozen(names, False)
+
+    def _set_frozen(self, names: tuple[str, ...], frozen: bool) -> None:
+        found = {name: [i for i, own in enumerate(self.names) if own == name or own.startswith(name + "/")] for name in names}
+        for name, leaves in found.items():
+            if not leaves:
+                raise ValueError(f"no leaf is named {name!r} or lies under it; there are {', '.join(self.names)}")
+        for leaves in found.values():
+            for leaf in leaves:
+                self._session.set_frozen(leaf, frozen)
+
+    @contextmanager
+    def _at_point(self) -> Iterator[None]:
+        self._session.to_point()
+        try:
+            yield
+        finally:
+            self._session.from_point()
+
+    def cost(self) -> Cost:
+        """What a real step moves, keeps and computes, and the time predicted for it here.
+
+        Returns
+        -------
+        Cost
+            ``elements``, ``bytes_moved``, ``bytes_kept``, ``flops``, ``seconds``; also as a mapping.
+        """
+        return cost(self.rule, self._session, self._accumulate, self._norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything a resumed run needs beside the parameters.
+
+        Returns
+        -------
+        dict
+            ``rule``, ``clock``, ``pending``, ``groups`` (hypers and schedules), ``leaves`` (by name: clock, slots) and
+            ``scaler``. A hyper that is a Python callable is not in it: the loading optimizer brings its own.
+        """
+        return state.take(self, copy=True)
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take a state over, matched by the leaves' names.
+
+        Parameters
+        ----------
+        saved : dict
+            From `state_dict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where rule, names, shapes or types do not match, naming them; nothing is loaded then.
+        """
+        state.put(self, saved)
+
+    def __repr__(self) -> str:
+        first = self.groups[0]
+        hypers = ", ".join(f"{name}={first[name]!r}" for name in first)
+        return f"{type(self).__name__}({len(self.names)} leaves, {self._session.elements} elements, {hypers})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: it points into your arrays; use state_dict()")
+
+
+class PointOptimizer(Optimizer):
+    """An optimizer whose rule can take its gradients elsewhere than at the parameters."""
+
+    def lookahead(self) -> Any:
+        """With this, the parameters stand at the look-ahead point: ``with opt.lookahead(): grads = …``.
+
+        They come back exactly when the block ends, and the next step takes the look-ahead form.
+
+        Examples
+        --------
+        >>> import numpy as np, schuss
+        >>> p = np.array([1.0])
+        >>> opt = schuss.Nesterov(p, lr=0.1, beta=0.5)
+        >>> for _ in range(2):
+        ...     with opt.lookahead():
+        ...         grads = 2 * p
+        ...     info = opt.step(grads)
+        >>> info.step
+        2
+        """
+        return self._at_point()
+
+
+def _is_groups(params: Any) -> bool:
+    return isinstance(params, list) and bool(params) and all(isinstance(one, dict) and "params" in one for one in params)
+
+
+def _leaf_of_sources(leaves: list[LeafPlan], first: int) -> list[int]:
+    pairs = sorted((source, first + i) for i, leaf in enumerate(leaves) for source in leaf.sources)
+    return [leaf for _, leaf in pairs]

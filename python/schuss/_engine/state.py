@@ -1,0 +1,168 @@
+"""An optimizer's state as plain data, out and in; matched by name, checked whole before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schuss import _core
+
+if TYPE_CHECKING:
+    from schuss._engine.optimizer import Optimizer
+
+FORMAT = 1
+
+
+def skeleton(tree: Any, sources: Iterator[int]) -> Any:
+    """The nesting of the parameters, with a source's number in place of each array."""
+    if isinstance(tree, dict):
+        return {key: skeleton(value, sources) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [skeleton(value, sources) for value in tree]
+    if isinstance(tree, tuple):
+        return tuple(skeleton(value, sources) for value in tree)
+    return next(sources)
+
+
+def mirror(skeleton: Any, leaf: Callable[[int], Any]) -> Any:
+    """The same nesting with `leaf(source)` in place of each number."""
+    if isinstance(skeleton, dict):
+        return {key: mirror(value, leaf) for key, value in skeleton.items()}
+    if isinstance(skeleton, list):
+        return [mirror(value, leaf) for value in skeleton]
+    if isinstance(skeleton, tuple):
+        return tuple(mirror(value, leaf) for value in skeleton)
+    return leaf(skeleton)
+
+
+def take(opt: Optimizer, copy: bool) -> dict[str, Any]:
+    """The state of an optimizer; without `copy` its arrays are the optimizer's own."""
+    session = opt._session
+    given = (lambda array: array.copy()) if copy else (lambda array: array)
+
+    def leaf_state(leaf: int) -> dict[str, Any]:
+        held = session.accumulated(leaf)
+        return {
+            "clock": session.clock(leaf),
+            "frozen": session.frozen(leaf),
+            "shape": session.shape(leaf),
+            "slots": {name: given(array) for name, array in opt._slots(leaf).items()},
+            "accumulator": given(session.accumulator(leaf)) if held else None,
+        }
+
+    return {
+        "format": FORMAT,
+        "rule": opt.rule.function,
+        "clock": session.steps,
+        "pending": session.pending,
+        "groups": [
+            {
+                "name": group.name,
+                "leaves": [opt.names[leaf] for leaf in group.leaves],
+                "hypers": {name: _plain(group[name]) for name in group},
+            }
+            for group in opt.groups
+        ],
+        "leaves": {name: leaf_state(leaf) for leaf, name in enumerate(opt.names)},
+        "scaler": None if opt.scaler is None else opt.scaler.state_dict(),
+    }
+
+
+def put(opt: Optimizer, saved: dict[str, Any]) -> None:
+    """Write a state into an optimizer, or raise with nothing written."""
+    if not isinstance(saved, dict) or "rule" not in saved or "leaves" not in saved:
+        raise TypeError(f"the state is {type(saved).__name__}, expected a dict from state_dict()")
+    if saved["rule"] != opt.rule.function:
+        raise ValueError(f"the state is of rule {saved['rule']!r}, expected {opt.rule.function!r}")
+    if saved.get("format") != FORMAT:
+        raise ValueError(f"the state has format {saved.get('format')!r}, expected {FORMAT}")
+    _same_names("leaf", opt.names, list(saved["leaves"]))
+    _same_names("group", [group.name for group in opt.groups], [group["name"] for group in saved["groups"]])
+    if saved["scaler"] is not None and opt.scaler is None:
+        raise ValueError("the state holds a loss scaler, expected none; make the optimizer with scaler=")
+    hypers = {group["name"]: _hypers(opt, group) for group in saved["groups"]}
+    for group in opt.groups:
+        kept = _core.slots_kept(opt.rule.function, hypers[group.name], saved["clock"])
+        for leaf in group.leaves:
+            _check_leaf(opt, leaf, saved["leaves"][opt.names[leaf]], kept)
+    _check_pending(opt, saved)
+    if saved["scaler"] is not None and opt.scaler is not None:
+        opt.scaler.load_state_dict(saved["scaler"])
+    _write(opt, saved, hypers)
+
+
+def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, Any]]) -> None:
+    session = opt._session
+    session.steps = saved["clock"]
+    for group in opt.groups:
+        session.set_hypers(group.index, hypers[group.name])
+        group.hypers.update(hypers[group.name])
+    held = [False] * len(opt.names)
+    for leaf, name in enumerate(opt.names):
+        one = saved["leaves"][name]
+        session.set_clock(leaf, one["clock"])
+        session.set_frozen(leaf, one["frozen"])
+        for slot, array in opt._slots(leaf).items():
+            np.copyto(array, one["slots"][slot])
+        if one["accumulator"] is not None:
+            np.copyto(session.accumulator(leaf), one["accumulator"])
+            held[leaf] = True
+    session.set_pending(saved["pending"], held)
+
+
+def _plain(value: Any) -> Any:
+    """A hyper as plain data: a number, a schedule's dict, or None for a Python callable."""
+    if isinstance(value, _core.Schedule):
+        return value.to_dict()
+    if isinstance(value, (bool, int, float)):
+        return value
+    return None if callable(value) else float(value)
+
+
+def _hypers(opt: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
+    group = next(one for one in opt.groups if one.name == saved["name"])
+    for name in saved["hypers"]:
+        opt.rule.index(name)
+    return {name: _hyper(group[name], saved["hypers"].get(name, group[name]), name) for name in group}
+
+
+def _hyper(own: Any, saved: Any, name: str) -> Any:
+    if saved is None:
+        if not callable(own):
+            raise ValueError(f"{name} was a Python callable when saved and is {own!r} now; make the optimizer with it")
+        return own
+    return _core.Schedule.from_dict(saved) if isinstance(saved, dict) else saved
+
+
+def _same_names(kind: str, own: list[str], saved: list[str]) -> None:
+    missing = [name for name in own if name not in set(saved)]
+    extra = [name for name in saved if name not in set(own)]
+    if missing or extra:
+        lacks = f"the state lacks {kind} {', '.join(map(repr, missing))}" if missing else ""
+        more = f"the state has {kind} {', '.join(map(repr, extra))}, which the optimizer lacks" if extra else ""
+        raise ValueError("; ".join(filter(None, [lacks, more])))
+
+
+def _check_leaf(opt: Optimizer, leaf: int, saved: dict[str, Any], kept: list[str]) -> None:
+    name, shape = opt.names[leaf], opt._session.shape(leaf)
+    dtype = np.dtype("float64" if opt._session.dtype(leaf) == "float64" else "float32")
+    if sorted(saved["slots"]) != sorted(kept):
+        raise ValueError(f"{name}: the state has slots {sorted(saved['slots'])}, expected {sorted(kept)}")
+    arrays = {f"slot {slot}": array for slot, array in saved["slots"].items()}
+    if saved["accumulator"] is not None:
+        arrays["accumulator"] = saved["accumulator"]
+    for what, array in arrays.items():
+        if tuple(array.shape) != tuple(shape):
+            raise ValueError(f"{name}: {what} has shape {tuple(array.shape)} in the state, expected {tuple(shape)}")
+        if array.dtype != dtype:
+            raise TypeError(f"{name}: {what} is {array.dtype} in the state, expected {dtype}")
+
+
+def _check_pending(opt: Optimizer, saved: dict[str, Any]) -> None:
+    if saved["pending"] and saved["pending"] >= opt._accumulate:
+        raise ValueError(
+            f"the state holds {saved['pending']} micro-gradients, expected fewer than accumulate={opt._accumulate}; "
+            "make the optimizer with the accumulate it was saved with"
+        )

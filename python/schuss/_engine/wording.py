@@ -1,0 +1,151 @@
+"""Signatures and docstrings, made from the catalog's facts. Imports nothing: the build uses it too."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+COMMON = """\
+clip : float or schuss.clipping.GlobalNorm, LeafNorm or Value, optional
+    How gradients are clipped; a number is a largest global norm.
+nonfinite : {"skip", "raise", "apply"}, default "skip"
+    What becomes of a step whose gradient norm was computed and is not finite.
+accumulate : int, default 1
+    Micro-gradients a real step: their mean is applied at every `accumulate`-th call.
+scaler : schuss.LossScaler, optional
+    Gradients come scaled by it; a step that overflowed is skipped.
+grad_norm : bool, default False
+    Report the gradient norm even where nothing else needs it."""
+
+COMMON_SIGNATURE = (
+    ("clip", "ClipLike", "None"),
+    ("nonfinite", 'Literal["skip", "raise", "apply"]', '"skip"'),
+    ("accumulate", "int", "1"),
+    ("scaler", "LossScaler | None", "None"),
+    ("grad_norm", "bool", "False"),
+)
+
+RANGES = {"real": "", "nonnegative": ", 0 or more", "unit": ", in [0, 1)", "flag": ""}
+
+
+def default(hyper: "dict[str, Any]") -> str:
+    """The default as a Python literal."""
+    if hyper["range"] == "flag":
+        return str(bool(hyper["default"]))
+    value = hyper["default"]
+    return repr(int(value)) if value == int(value) else repr(value)
+
+
+def form(rule: "dict[str, Any]", text: str) -> "dict[str, float | bool]":
+    """The defaults of a named form: ``"lr=0.001 eps=0"`` as a dict."""
+    flags = {hyper["name"] for hyper in rule["hypers"] if hyper["range"] == "flag"}
+    pairs = (pair.split("=") for pair in text.split())
+    return {name: bool(float(value)) if name in flags else float(value) for name, value in pairs}
+
+
+def _hypers(rule: "dict[str, Any]", defaults: "dict[str, float | bool] | None" = None) -> "list[str]":
+    lines = []
+    for hyper in rule["hypers"]:
+        kind = "bool" if hyper["range"] == "flag" else "float, schedule or callable"
+        value = default(hyper) if defaults is None else f"{defaults.get(hyper['name'], default(hyper))!s}"
+        lines += [f"{hyper['name']} : {kind}, default {value}", f"    {_sentence(hyper['doc'] + RANGES[hyper['range']])}"]
+    return lines
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def _slots(rule: "dict[str, Any]") -> str:
+    return "\n".join(
+        f"{slot['name']}\n    {_sentence(slot['doc'])}{'' if slot['always'] else ' Kept only where the hypers need it.'}"
+        for slot in rule["slots"]
+    )
+
+
+def class_doc(rule: "dict[str, Any]") -> str:
+    """The docstring of an optimizer class."""
+    parameters = "\n".join(
+        [
+            "params : array, nested dict, list or tuple of arrays, or list of groups",
+            "    Updated in place. A group is a dict with ``params`` and hypers of its own.",
+            *_hypers(rule),
+            COMMON,
+        ]
+    )
+    slots = f"\n\nSlots\n-----\n{_slots(rule)}" if rule["slots"] else ""
+    forms = "".join(f"\n\nAlso: ``{rule['name']}.{one['name']}``, {one['doc']}." for one in rule["forms"])
+    return f"""{_sentence(rule["summary"])}
+
+Parameters
+----------
+{parameters}{slots}{forms}
+
+Raises
+------
+TypeError, ValueError
+    Naming the leaf or hyper, what it is and what was expected, before anything is written.
+
+References
+----------
+{rule["paper"]}.
+
+Examples
+--------
+>>> import numpy as np, schuss
+>>> params = {{"w": np.ones(3, np.float32)}}
+>>> opt = schuss.{rule["name"]}(params, lr=0.1)
+>>> opt.step({{"w": np.array([1, 0, -1], np.float32)}}).step
+1
+>>> bool(params["w"][0] < params["w"][1] < params["w"][2])
+True
+"""
+
+
+def form_doc(rule: "dict[str, Any]", one: "dict[str, Any]") -> str:
+    """The docstring of a named form."""
+    hypers = "\n".join(_hypers(rule, form(rule, one["hypers"])))
+    return f"""{rule["name"]} with {one["doc"]}.
+
+Parameters
+----------
+params : as for `{rule["name"]}`
+{hypers}
+**common
+    As for `{rule["name"]}`.
+"""
+
+
+def function_doc(rule: "dict[str, Any]") -> str:
+    """The docstring of a plain function."""
+    names = ", ".join(["p", "g", *(slot["name"] for slot in rule["slots"] if slot["always"])])
+    slots = "".join(
+        f"\n{slot['name']} : array{'' if slot['always'] else ', optional'}\n    {_sentence(slot['doc'])} "
+        "Written in place; float64 where p is, else float32; in C order."
+        for slot in rule["slots"]
+    )
+    state = ", ".join("np.zeros(2)" for slot in rule["slots"] if slot["always"])
+    return f"""One step of {rule["name"]} on one array, in place.
+
+Parameters
+----------
+p : array
+    Parameter, written in place.
+g : array
+    Its gradient, of the same shape.{slots}
+step : int, default 1
+    The count of steps, this one included.
+{chr(10).join(_hypers(rule))}
+
+References
+----------
+{rule["paper"]}.
+
+Examples
+--------
+>>> import numpy as np, schuss
+>>> p, g = np.ones(2), np.ones(2)
+>>> {names} = p, g{", " + state if state else ""}
+>>> schuss.ops.{rule["function"]}({names}, lr=0.1)
+>>> bool((p < 1).all())
+True
+"""

@@ -1,0 +1,119 @@
+"""Loss scaling for low-precision gradients: multiply the loss, divide the gradients, skip what
+overflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _core
+
+__all__ = ["LossScaler"]
+
+
+class LossScaler(_core.LossScaler):
+    """The factor that keeps small gradients from vanishing in low precision.
+
+    The loss is multiplied by ``scaler.scale`` before the backward pass. An optimizer made with
+    ``scaler=scaler`` divides the gradients by it before anything else is done to them, skips the
+    step when they hold an infinity or NaN, and moves the scale: down on overflow, up after
+    `growth_interval` good steps in a row. A skipped step changes no parameter, slot, clock or
+    schedule.
+
+    Parameters
+    ----------
+    scale : float, default 2**16
+        The first scale, from `floor` to `ceiling`. Powers of two divide out exactly.
+    growth : float, default 2
+        At least 1: multiplies the scale after `growth_interval` good steps.
+    backoff : float, default 0.5
+        Between 0 and 1: multiplies the scale on overflow.
+    growth_interval : int, default 2000
+        Good steps in a row before the scale grows.
+    floor, ceiling : float, default 1 and 2**24
+        The scale stays between them.
+    hysteresis : int, default 1
+        The overflow in a row that backs off: 1 is the first, 2 lets one pass. A good step renews it
+        (DeepSpeed's ``consecutive_hysteresis``).
+    dynamic : bool, default True
+        False: the scale never changes.
+
+    Attributes
+    ----------
+    good_steps : int
+        Good steps since the last overflow or growth.
+    hysteresis_left : int
+        Overflows until the scale backs off, the next one counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what it is and what was expected.
+
+    Notes
+    -----
+    With ``floor`` and ``ceiling`` out of reach and ``hysteresis=1`` this is torch's ``GradScaler``,
+    which has neither.
+
+    Examples
+    --------
+    >>> scaler = LossScaler(scale=1024.0, growth_interval=2)
+    >>> scaler.update(overflow=True)
+    >>> scaler.scale
+    512.0
+    >>> scaler.update(overflow=False)
+    >>> scaler.update(overflow=False)
+    >>> scaler.scale
+    1024.0
+    """
+
+    def __init__(
+        self,
+        scale: float = 2.0**16,
+        growth: float = 2.0,
+        backoff: float = 0.5,
+        growth_interval: int = 2000,
+        floor: float = 1.0,
+        ceiling: float = 2.0**24,
+        hysteresis: int = 1,
+        dynamic: bool = True,
+    ) -> None:
+        super().__init__(
+            scale, growth, backoff, growth_interval, floor, ceiling, hysteresis, dynamic
+        )
+
+    @classmethod
+    def static(cls, scale: float) -> LossScaler:
+        """A scale that never changes; steps that overflow are still skipped.
+
+        >>> LossScaler.static(128.0)
+        LossScaler.static(128.0)
+        """
+        return cls(scale, dynamic=False)
+
+    def update(self, overflow: bool) -> None:
+        """One step's outcome. An optimizer with ``scaler=`` calls this itself.
+
+        Parameters
+        ----------
+        overflow : bool
+            Whether the gradients held an infinity or NaN.
+        """
+        super().update(overflow)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All settings and counts, as plain numbers.
+
+        >>> LossScaler().state_dict()["scale"]
+        65536.0
+        """
+        return super().state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is missing, unknown or out of range; nothing is changed then.
+        """
+        super().load_state_dict(state)
