@@ -9,7 +9,7 @@ endif()
 
 set(SCHUSS_OPTIONS_x86_64_v2 -march=x86-64-v2)
 set(SCHUSS_OPTIONS_x86_64_v3 -march=x86-64-v3)
-set(SCHUSS_OPTIONS_x86_64_v4 -march=x86-64-v4)
+set(SCHUSS_OPTIONS_x86_64_v4 -march=x86-64-v4 -mprefer-vector-width=512)
 
 function(schuss_add_levels target)
   set(list "")

@@ -42,8 +42,14 @@ bool numpy_format(PyObject* dtype, Format& format, Refusal& refusal) {
   return true;
 }
 
+bool is_exactly_ndarray(PyObject* object) {
+  return reinterpret_cast<PyObject*>(Py_TYPE(object)) == reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
+}
+
 bool read_numpy(PyObject* object, ArrayRef& array, Refusal& refusal) {
   const auto* proxy = py::detail::array_proxy(object);
+  if (!is_exactly_ndarray(object) && PyObject_HasAttrString(object, "mask"))
+    return refusal = {true, kind_of(object) + ", whose mask a step would not heed; expected a plain array (its .data)"}, false;
   static_assert(sizeof(*proxy->dimensions) == sizeof(int64_t));
   array.data = proxy->data;
   array.dimensions = proxy->nd;
@@ -147,6 +153,16 @@ int64_t ArrayRef::count() const {
   int64_t product = 1;
   for (int d = 0; d < dimensions; ++d) product *= shape[d];
   return product;
+}
+
+std::pair<const char*, const char*> ArrayRef::extent() const {
+  const char *low = data, *high = data + size_of(format);
+  for (int d = 0; d < dimensions; ++d) {
+    if (shape[d] == 0) return {data, data};
+    const int64_t reach = (shape[d] - 1) * strides[d];
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high};
 }
 
 bool ArrayRef::has_shape(const std::vector<int64_t>& other) const {

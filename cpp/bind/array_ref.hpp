@@ -34,6 +34,7 @@ struct ArrayRef {
   std::vector<int64_t> own;     // shape and strides where the object keeps none that can be pointed at
 
   int64_t count() const;
+  std::pair<const char*, const char*> extent() const;  // of the bytes it spans
   bool has_shape(const std::vector<int64_t>& other) const;
 };
 

@@ -34,7 +34,7 @@ py::dict describe(const py::object& object, const std::string& where) {
 struct Tree {
   std::vector<ArrayRef> held;
   std::vector<PlainArray> arrays;
-  std::vector<std::string> names;
+  std::vector<std::string> names;  // of the leaves
   py::list torch;
 
   Tree(const py::object& tree, const std::string& root) {
@@ -49,7 +49,7 @@ struct Tree {
       if (array.torch) torch.append(leaf.object);
       arrays.push_back(plain(array));
       held.push_back(std::move(array));
-      names.push_back(name);
+      names.push_back(path ? path->name() : "param");
     });
   }
   ~Tree() = default;
@@ -71,7 +71,7 @@ double clip_global_norm(const py::object& grads, double limit) {
 }
 
 std::vector<std::pair<std::string, double>> clip_leaf_norm(const py::object& grads, double limit) {
-  const Tree tree(grads, "");
+  const Tree tree(grads, "grads");
   const Norms norms = norms_of(tree.arrays);
   std::vector<double> factors;
   for (double own : norms.each) factors.push_back(own - own == 0 && own > limit ? limit / own : 1);

@@ -1,5 +1,7 @@
 #include "leaves.hpp"
 
+#include <algorithm>
+
 namespace schuss {
 namespace {
 
@@ -49,6 +51,12 @@ py::tuple Path::keys() const {
   return py::tuple(all);
 }
 
+std::string Path::name() const {
+  std::string joined;
+  for (const auto key : keys()) joined += (joined.empty() ? "" : "/") + std::string(py::str(key));
+  return joined;
+}
+
 void each_leaf(const Node& node, const Path* path, const std::function<void(const Node&, const Path*)>& visit) {
   if (node.kind == Node::Kind::leaf) return visit(node, path);
   for (std::size_t i = 0; i < node.children.size(); ++i) {
@@ -58,6 +66,8 @@ void each_leaf(const Node& node, const Path* path, const std::function<void(cons
 }
 
 void Walk::visit(const Node& node, PyObject* grads, const Path* path) {
+  if (!path && grads == Py_None && node.kind != Node::Kind::leaf)
+    throw py::type_error("grads: None, expected " + std::string(kind_name(node.kind)) + " as the parameters have");
   switch (node.kind) {
     case Node::Kind::leaf: return leaf(node, grads, path);
     case Node::Kind::dict: return dict(node, grads, path);
@@ -78,7 +88,19 @@ void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
   if (!array.has_shape(source.shape))
     throw py::value_error(where() + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) + ", expected " +
                           shape_text(source.shape.data(), source.shape.size()));
+  apart(source, array, path);
   sink_.take(source, std::move(array));
+}
+
+// A gradient may be its parameter itself, but not lie across it: some of it would be overwritten before it is read.
+void Walk::apart(const Source& source, const ArrayRef& grad, const Path* path) {
+  if (grad.c_order && grad.data >= source.high) return;
+  const bool lies_alike = source.strides.empty() ? grad.c_order : std::equal(source.strides.begin(), source.strides.end(), grad.strides);
+  if (grad.data == source.data && lies_alike) return;
+  const auto [low, high] = grad.extent();
+  if (high <= source.low || low >= source.high) return;
+  const auto text = [&](const char* root) { return path ? path->text(root) : std::string(root); };
+  throw py::value_error(text("grads") + " overlaps " + text("params") + " in memory, expected an array of its own; pass a copy");
 }
 
 // A parameter that was bound anew would be left behind: nobody would see its updates.

@@ -9,8 +9,10 @@ namespace schuss {
 // A leaf of the parameters as the walk meets it. A tied array is met more than once.
 struct Source {
   py::object object;
+  const char *low = nullptr, *high = nullptr;  // the bytes it spans
   const char* data = nullptr;
   std::vector<int64_t> shape;
+  std::vector<int64_t> strides;  // bytes; empty where it lies in C order
   int position = 0;  // of its gradient in the engine's list
 };
 
@@ -33,6 +35,7 @@ struct Path {
 
   std::string text(const std::string& root) const;  // "grads['encoder']['w']"
   py::tuple keys() const;
+  std::string name() const;  // "encoder/w"
 };
 
 // Visits every leaf with its path.
@@ -56,6 +59,7 @@ class Walk {
   void leaf(const Node& node, PyObject* grad, const Path* path);
   void dict(const Node& node, PyObject* grads, const Path* path);
   void sequence(const Node& node, PyObject* grads, const Path* path);
+  void apart(const Source& source, const ArrayRef& grad, const Path* path);
   void same(const Node& child, PyObject* now, const Path& path);
 
   const std::vector<Source>& sources_;

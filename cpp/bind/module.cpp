@@ -9,6 +9,15 @@ namespace schuss {
 
 void bind_catalog(py::module_& module);
 void bind_arrays(py::module_& module);
+namespace {
+
+void set_threads(const py::object& threads) {
+  if (PyLong_Check(threads.ptr()) && !PyBool_Check(threads.ptr())) return set_thread_count(threads.cast<int>());
+  throw py::type_error("threads is " + std::string(py::repr(threads)) + " (" + Py_TYPE(threads.ptr())->tp_name +
+                       "), expected a whole number");
+}
+
+}  // namespace
 }  // namespace schuss
 
 void bind_schedules(pybind11::module_& module);
@@ -17,12 +26,13 @@ void bind_scaling(pybind11::module_& module);
 PYBIND11_MODULE(_core, module) {
   using namespace schuss;
   module.attr("__version__") = SCHUSS_VERSION;
-  module.attr("level") = level().name;  // a wrong SCHUSS_CPU_LEVEL stops the import
   module.attr("levels") = levels_here();
   module.attr("thread_runtime") = thread_runtime();
-  thread_count();  // as does a wrong SCHUSS_NUM_THREADS
-  module.def("get_num_threads", &thread_count);
-  module.def("set_num_threads", &set_thread_count, py::arg("threads"));
+  // Not while the module is made: an error there would come out as an ImportError.
+  module.def("start", [] { return thread_count(), std::string(level().name); },
+             "The level in use. A wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS is a ValueError.");
+  module.def("get_num_threads", &thread_count, "Threads a large step is spread over.");
+  module.def("set_num_threads", &set_threads, py::arg("threads"), "Spread large steps over so many threads.");
   bind_catalog(module);
   bind_schedules(module);
   bind_scaling(module);

@@ -128,8 +128,9 @@ void Session::commit_group(const py::object& tree, const py::dict& hypers, const
     spec.group = group;
     spec.sources = int(leaves[i].sources.size());
     int position = engine.sources();
+    const auto [low, high] = array.extent();
     for (int source : leaves[i].sources)
-      sources_[std::size_t(first + source)] = {leaves[i].object, array.data, spec.shape, position++};
+      sources_[std::size_t(first + source)] = {leaves[i].object, low, high, array.data, spec.shape, spec.strides, position++};
     if (array.torch) torch_leaves_.push_back(engine.leaves());
     engine.add_leaf(std::move(spec));
     originals_.push_back(leaves[i].object);

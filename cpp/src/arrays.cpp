@@ -7,7 +7,7 @@
 #include "dispatch.hpp"
 #include "passes.hpp"
 #include "plan.hpp"
-#include "schuss/loops/exact_sum.hpp"
+#include "schuss/control/exact_sum.hpp"
 #include "threads.hpp"
 
 namespace schuss {

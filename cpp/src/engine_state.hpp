@@ -5,7 +5,7 @@
 #include "passes.hpp"
 #include "plan.hpp"
 #include "schuss/engine.hpp"
-#include "schuss/loops/exact_sum.hpp"
+#include "schuss/control/exact_sum.hpp"
 #include "threads.hpp"
 
 namespace schuss {

@@ -16,6 +16,8 @@ from schuss.checkpoint import load, save
 from schuss.optimizers import *  # noqa: F403: the classes are the catalog's
 from schuss.scaling import LossScaler
 
+_core.start()  # a wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS stops here
+
 __version__: str = _core.__version__
 
 __all__ = [

@@ -27,7 +27,7 @@ def info() -> dict[str, Any]:
     """
     return {
         "version": _core.__version__,
-        "level": _core.level,
+        "level": _core.start(),
         "levels": list(_core.levels),
         "threads": _core.get_num_threads(),
         "runtime": _core.thread_runtime,

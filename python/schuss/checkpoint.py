@@ -63,8 +63,10 @@ def save(path: str | os.PathLike[str], opt: Optimizer) -> None:
         _flush(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if type(error).__name__ == "SafetensorError":  # it is no OSError, but what it met is one
+            raise OSError(f"{os.fspath(path)}: cannot be written: {error}") from error
         raise
     _flush(path.parent)
 

@@ -81,7 +81,7 @@ def by_leaf_norm(grads: Any, max_norm: float) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        The norm of each leaf before clipping, by its path: ``"['w']"``.
+        The norm of each leaf before clipping, by its name: ``"encoder/w"``.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def by_leaf_norm(grads: Any, max_norm: float) -> dict[str, float]:
     --------
     >>> import numpy as np, schuss
     >>> schuss.clipping.by_leaf_norm({"w": np.array([3.0, 4.0]), "b": np.array([0.5])}, 1.0)
-    {"['w']": 5.0, "['b']": 0.5}
+    {'w': 5.0, 'b': 0.5}
     """
     return dict(_core.clip_leaf_norm(grads, number(max_norm, "max_norm")))
 

@@ -76,6 +76,9 @@ class Optimizer(_core.Stepper):
 
     def _add_all(self, groups: list[dict[str, Any]]) -> None:
         for index, group in enumerate(groups):
+            if not isinstance(group, dict) or "params" not in group:
+                raise ValueError(f"params[{index}]: a group without 'params', expected a dict that has them")
+        for index, group in enumerate(groups):
             name = str(group.get("name", index))
             self._add(group, prefix=name, name=name)
 
@@ -250,7 +253,7 @@ class PointOptimizer(Optimizer):
 
 
 def _is_groups(params: Any) -> bool:
-    return isinstance(params, list) and bool(params) and all(isinstance(one, dict) and "params" in one for one in params)
+    return isinstance(params, list) and any(isinstance(one, dict) and "params" in one for one in params)
 
 
 def _leaf_of_sources(leaves: list[LeafPlan], first: int) -> list[int]:

@@ -72,12 +72,15 @@ def take(opt: Optimizer, copy: bool) -> dict[str, Any]:
 
 def put(opt: Optimizer, saved: dict[str, Any]) -> None:
     """Write a state into an optimizer, or raise with nothing written."""
-    if not isinstance(saved, dict) or "rule" not in saved or "leaves" not in saved:
-        raise TypeError(f"the state is {type(saved).__name__}, expected a dict from state_dict()")
+    if not isinstance(saved, dict):
+        raise TypeError(f"the state is a {type(saved).__name__}, expected a dict from state_dict()")
+    lacking = [key for key in ("rule", "format", "clock", "pending", "groups", "leaves", "scaler") if key not in saved]
+    if lacking:
+        raise ValueError(f"the state lacks {', '.join(map(repr, lacking))}, expected a dict from state_dict()")
     if saved["rule"] != opt.rule.function:
         raise ValueError(f"the state is of rule {saved['rule']!r}, expected {opt.rule.function!r}")
-    if saved.get("format") != FORMAT:
-        raise ValueError(f"the state has format {saved.get('format')!r}, expected {FORMAT}")
+    if saved["format"] != FORMAT:
+        raise ValueError(f"the state has format {saved['format']!r}, expected {FORMAT}")
     _same_names("leaf", opt.names, list(saved["leaves"]))
     _same_names("group", [group.name for group in opt.groups], [group["name"] for group in saved["groups"]])
     if saved["scaler"] is not None and opt.scaler is None:

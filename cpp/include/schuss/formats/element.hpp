@@ -37,7 +37,7 @@ template <> struct Store<bf16> {
 };
 
 // Subnormal slots are stored as zero: decaying into them makes a loop nearly three times slower.
-SCHUSS_FN float flush(float x) { return (x < 0 ? -x : x) < 1.17549435e-38f ? 0.0f : x; }
-SCHUSS_FN double flush(double x) { return (x < 0 ? -x : x) < 2.2250738585072014e-308 ? 0.0 : x; }
+SCHUSS_FN float flush(float x) { return __builtin_fabsf(x) < 1.17549435e-38f ? 0.0f : x; }
+SCHUSS_FN double flush(double x) { return __builtin_fabs(x) < 2.2250738585072014e-308 ? 0.0 : x; }
 
 }  // namespace schuss

@@ -5,7 +5,11 @@
 
 namespace schuss {
 
-template <class T> SCHUSS_FN T limited(T x, T limit) { return x > limit ? limit : x < -limit ? -limit : x; }
+// Two comparisons that are one instruction each; a NaN stays.
+template <class T> SCHUSS_FN T limited(T x, T limit) {
+  x = limit < x ? limit : x;
+  return -limit > x ? -limit : x;
+}
 
 template <class T, unsigned Kept, int I> SCHUSS_FN T load_slot(T* const* slots, int64_t i) {
   if constexpr ((Kept >> I & 1u) != 0) return slots[I][i];

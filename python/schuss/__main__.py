@@ -1,0 +1,5 @@
+import sys
+
+from schuss.cli import main
+
+sys.exit(main())

@@ -1,0 +1,193 @@
+"""The rules once more, in float64 NumPy, written from the papers and never from the C++.
+
+An oracle makes one step for one parameter array:
+
+    new_p = ORACLES[name](p, g, slots, t, **hypers)
+
+``p`` and ``g`` are float64 arrays, ``t`` is 1 for the first step, ``slots`` is a dict that the
+oracle fills and changes as it likes, hypers are plain numbers. ``@oracle(...)`` takes the settings
+under which every test of a rule runs; the bare defaults are always among them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+Slots = dict[str, Array]
+Oracle = Callable[..., Array]
+
+ORACLES: dict[str, Oracle] = {}
+SETTINGS: dict[str, list[dict[str, Any]]] = {}
+
+
+def oracle(*settings: dict[str, Any]) -> Callable[[Oracle], Oracle]:
+    """Enter a rule's oracle under its function's name, with the settings to test it under."""
+
+    def enter(function: Oracle) -> Oracle:
+        ORACLES[function.__name__] = function
+        SETTINGS[function.__name__] = [{}, *settings]
+        return function
+
+    return enter
+
+
+@oracle(
+    {"momentum": 0.9},
+    {"momentum": 0.8, "dampening": 0.3},
+    {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-2},
+    {"lr": 0.1, "weight_decay": 5e-4},
+)
+def sgd(
+    p: Array, g: Array, slots: Slots, t: int, *,
+    lr=1e-3, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0,
+) -> Array:  # fmt: skip
+    """Polyak 1964; Sutskever et al. 2013, as PyTorch has it: the first velocity is the gradient."""
+    g = g + weight_decay * p
+    if momentum != 0:
+        slots["v"] = g if t == 1 else momentum * slots["v"] + (1 - dampening) * g
+        g = g + momentum * slots["v"] if nesterov else slots["v"]
+    return p - lr * g
+
+
+@oracle({"beta": 0.0}, {"lr": 0.1, "beta": 0.99})
+def momentum(p: Array, g: Array, slots: Slots, t: int, *, lr=0.01, beta=0.9) -> Array:
+    """Polyak 1964, averaging form: v = beta v + (1 - beta) g from zero, p = p - lr v."""
+    slots["v"] = beta * slots.get("v", np.zeros_like(p)) + (1 - beta) * g
+    return p - lr * slots["v"]
+
+
+@oracle({"lookahead": True}, {"lr": 0.1, "beta": 0.95})
+def nesterov(p: Array, g: Array, slots: Slots, t: int, *, lr=0.01, beta=0.9, lookahead=False) -> Array:
+    """Nesterov 1983; Sutskever et al. 2013. The library form steps along beta v + g, v moved first.
+
+    In the look-ahead form the caller takes ``g`` at p - lr beta v, and the step is along v alone.
+    """
+    v = slots["v"] = beta * slots.get("v", np.zeros_like(p)) + (1 - beta) * g
+    return p - lr * v if lookahead else p - lr * (beta * v + g)
+
+
+@oracle(
+    {"lr_decay": 0.1, "weight_decay": 0.01},
+    {"eps": 0.0, "eps_root": 1e-8},
+    {"lr": 0.5, "initial_accumulator": 0.1, "eps": 1e-7},
+)
+def adagrad(
+    p: Array, g: Array, slots: Slots, t: int, *,
+    lr=0.01, lr_decay=0.0, eps=1e-10, eps_root=0.0, initial_accumulator=0.0, weight_decay=0.0,
+) -> Array:  # fmt: skip
+    """Duchi, Hazan & Singer 2011: a rate that falls with the root of the summed squares."""
+    g = g + weight_decay * p
+    slots["sum"] = slots.get("sum", np.full_like(p, initial_accumulator)) + g * g
+    rate = lr / (1 + (t - 1) * lr_decay)
+    return p - rate * g / (np.sqrt(slots["sum"] + eps_root) + eps)
+
+
+@oracle(
+    {"alpha": 0.9, "eps": 0.0, "eps_root": 1e-8},
+    {"lr": 1e-3, "momentum": 0.9},
+    {"weight_decay": 1e-3},
+    {"centered": True},
+    {"lr": 1e-3, "alpha": 0.95, "centered": True, "momentum": 0.9, "eps": 1e-4, "eps_root": 1e-4},
+)
+def rmsprop(
+    p: Array, g: Array, slots: Slots, t: int, *,
+    lr=0.01, alpha=0.99, eps=1e-8, eps_root=0.0, momentum=0.0, centered=False, weight_decay=0.0,
+) -> Array:  # fmt: skip
+    """Tieleman & Hinton 2012; Graves 2013 for the centered form and the momentum."""
+    zeros = np.zeros_like(p)
+    g = g + weight_decay * p
+    slots["v"] = alpha * slots.get("v", zeros) + (1 - alpha) * g * g
+    spread = slots["v"]
+    if centered:
+        slots["g_avg"] = alpha * slots.get("g_avg", zeros) + (1 - alpha) * g
+        spread = spread - slots["g_avg"] ** 2
+    step = g / (np.sqrt(spread + eps_root) + eps)
+    if momentum != 0:
+        step = slots["m"] = momentum * slots.get("m", zeros) + step
+    return p - lr * step
+
+
+def adam_direction(
+    g: Array, slots: Slots, t: int,
+    beta1: float, beta2: float, eps: float, eps_root: float, amsgrad: bool,
+) -> Array:  # fmt: skip
+    """Kingma & Ba 2015, algorithm 1; amsgrad: Reddi et al. 2018, the largest v so far."""
+    zeros = np.zeros_like(g)
+    slots["m"] = beta1 * slots.get("m", zeros) + (1 - beta1) * g
+    slots["v"] = beta2 * slots.get("v", zeros) + (1 - beta2) * g * g
+    v = slots["v"]
+    if amsgrad:
+        v = slots["v_max"] = np.maximum(slots.get("v_max", zeros), v)
+    m_hat = slots["m"] / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return m_hat / (np.sqrt(v_hat + eps_root) + eps)
+
+
+@oracle(
+    {"amsgrad": True, "beta2": 0.9},
+    {"lr": 0.01, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.99},
+    {"eps": 0.0, "eps_root": 1e-8},
+    {"beta1": 0.0, "eps": 1e-3},
+)
+def adam(
+    p: Array, g: Array, slots: Slots, t: int, *,
+    lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0.0, weight_decay=0.0, amsgrad=False,
+) -> Array:  # fmt: skip
+    """Kingma & Ba 2015; decay of weights, if any, as L2 in the gradient."""
+    g = g + weight_decay * p
+    return p - lr * adam_direction(g, slots, t, beta1, beta2, eps, eps_root, amsgrad)
+
+
+@oracle(
+    {"amsgrad": True, "beta2": 0.9},
+    {"lr": 0.01, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.99},
+    {"weight_decay": 0.0},
+    {"eps": 0.0, "eps_root": 1e-8},
+)
+def adamw(
+    p: Array, g: Array, slots: Slots, t: int, *,
+    lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0.0, weight_decay=0.01, amsgrad=False,
+) -> Array:  # fmt: skip
+    """Loshchilov & Hutter 2019, algorithm 2: the decay stands beside the step."""
+    step = adam_direction(g, slots, t, beta1, beta2, eps, eps_root, amsgrad)
+    return p - lr * step - lr * weight_decay * p
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """A rule's hypers with their default values, from its oracle's signature."""
+    parameters = inspect.signature(ORACLES[name]).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
+class Walk:
+    """An oracle on its way: parameters, slots and clock in float64. Hypers may be schedules."""
+
+    def __init__(self, name: str, p: Any, **hypers: Any) -> None:
+        self.oracle = ORACLES[name]
+        self.p = np.asarray(p).astype(np.float64)
+        self.largest = np.abs(self.p)  # per element: what tolerances are relative to
+        self.slots: Slots = {}
+        self.hypers = hypers
+        self.clock = 0
+
+    def step(self, g: Any, *, schedule_step: int | None = None) -> np.ndarray:
+        """One step; schedules read at ``schedule_step``: the clock, unless a leaf starts late."""
+        at = self.clock if schedule_step is None else schedule_step
+        hypers = {key: value(at) if callable(value) else value for key, value in self.hypers.items()}
+        self.clock += 1
+        self.p = self.oracle(self.p, np.asarray(g).astype(np.float64), self.slots, self.clock, **hypers)
+        self.largest = np.maximum(self.largest, np.abs(self.p))
+        return self.p
+
+
+def walk(name: str, p: Any, grads: Iterable[Any], **hypers: Any) -> Walk:
+    """The oracle after all of ``grads``."""
+    there = Walk(name, p, **hypers)
+    for g in grads:
+        there.step(g)
+    return there
