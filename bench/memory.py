@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import tracemalloc
@@ -15,6 +16,8 @@ SIZE = 10_000_000  # 40 MB a stream: beyond malloc's own heap, so a new array is
 STEPS = 10
 # More than a step's Python objects take (a StepInfo, a few numbers), less than any array here.
 SMALL = 64 * 1024
+# The kernel counts resident pages in batches, a processor at a time.
+ROUGH = 1024 * 1024
 
 
 class Mallinfo2(ctypes.Structure):
@@ -80,6 +83,13 @@ def difference(after: int | None, before: int | None) -> int | None:
     return None if after is None or before is None else after - before
 
 
+def tidy() -> None:
+    """Give freed memory back to the system, so that what comes next shows as growth."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def of_step(contestant: peers.Contestant) -> dict[str, Any]:
     """Return what some steps allocate, from four witnesses.
 
@@ -90,7 +100,7 @@ def of_step(contestant: peers.Contestant) -> dict[str, Any]:
         ``resident_peak``: bytes of resident memory above the start, at the highest;
         ``page_faults``: pages first touched, a step; ``malloc_growth``: bytes that malloc had
         handed out more at the end; ``array_bytes``: the larger of the two peaks, 0 if both are
-        small change.
+        small change and counting noise.
     """
     contestant.run(3)
     gc.collect()
@@ -108,13 +118,13 @@ def of_step(contestant: peers.Contestant) -> dict[str, Any]:
     contestant.run(STEPS)
     resident = difference(status("VmHWM"), before) if resettable else None
     faults = difference(page_faults(), touched)
-    most = max(traced, resident or 0)
+    arrays = traced > SMALL or (resident or 0) > ROUGH
     return {
         "traced_peak": traced,
         "resident_peak": resident,
         "page_faults": None if faults is None else faults / STEPS,
         "malloc_growth": difference(malloced(), heap),
-        "array_bytes": most if most > SMALL else 0,
+        "array_bytes": max(traced, resident or 0) if arrays else 0,
     }
 
 
@@ -150,7 +160,7 @@ def measure(names: Sequence[str], size: int = SIZE) -> dict[str, Any]:
         try:
             peers.build(name, small, *small.arrays()).run(1)  # libraries set themselves up
             arrays = case.arrays()
-            gc.collect()
+            tidy()
             before = status("VmRSS")
             contestant = peers.build(name, case, *arrays)
             contestant.run(1)
@@ -160,5 +170,5 @@ def measure(names: Sequence[str], size: int = SIZE) -> dict[str, Any]:
         except peers.Absent as reason:
             row["absent"][name] = str(reason)
         contestant = arrays = None
-        gc.collect()
+        tidy()
     return row

@@ -175,7 +175,6 @@ def plain_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     columns = zip(head, *lines, strict=True)
     widths = [max(len(entry) for entry in column) for column in columns]
     padded = (
-        "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True))
-        for line in (head, *lines)
+        "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True)) for line in (head, *lines)
     )
     return "\n".join(line.rstrip() for line in padded)

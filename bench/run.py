@@ -77,9 +77,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--shapes", default="all", help=f"networks to clip and step: all, none or of {networks}")
     add("--peers", default="all", help=f"all, none or of {contestants}")
     add("--threads", type=int, help="threads for everybody (all processors)")
-    add(
-        "--repeats", type=int, help=f"samples of each contestant in a row ({measure.Effort.rounds})"
-    )
+    add("--repeats", type=int, help=f"samples of each contestant in a row ({measure.Effort.rounds})")
     add("--quick", action="store_true", help="few and short samples: to see that it works")
     add("--no-memory", action="store_true", help="leave out the memory row")
     add("--out", type=Path, default=Path("bench-results"), help="folder (bench-results)")
@@ -137,13 +135,13 @@ def run(
         "rows": [],
         "memory": None,
     }
+    if with_memory:  # first, while malloc keeps little for later
+        result["memory"] = memory.measure(contestants)
     for row in rows:
         start = time.perf_counter()
         print(f"{row.rule.name} {row.name} …", end=" ", file=sys.stderr, flush=True)
         result["rows"].append(measure.measure(row, contestants, effort))
         print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
-    if with_memory:
-        result["memory"] = memory.measure(contestants)
     return result
 
 

@@ -12,6 +12,7 @@ set(SCHUSS_LEVEL_OPTIONS -O3 -fopenmp-simd -fno-exceptions -fno-rtti)
 
 if(SCHUSS_SANITIZE)
   target_compile_options(schuss_flags INTERFACE
-    -fsanitize=${SCHUSS_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    -fsanitize=${SCHUSS_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # gcc 12 is misled by its own instrumentation of pybind11
   target_link_options(schuss_flags INTERFACE -fsanitize=${SCHUSS_SANITIZE})
 endif()

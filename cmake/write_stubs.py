@@ -26,7 +26,7 @@ def indented(text: str, depth: int) -> str:
 
 
 def hyper(one: dict, default: str) -> str:
-    return f"{one['name']}: {'bool' if one['range'] == 'flag' else 'HyperLike'} = {default}"
+    return f"{one['name']}: {'bool' if one['range'] == 'flag' else '_HyperLike'} = {default}"
 
 
 def init_arguments(rule: dict, defaults: dict | None = None) -> str:
@@ -55,10 +55,11 @@ def function_stub(rule: dict) -> str:
 
 def main(module: str, folder: str) -> None:
     rules = load("_core", Path(module)).catalog()
-    hyper_like = "HyperLike = float | Schedule | Callable[[int], float]\n"
+    hyper_like = "_HyperLike = float | Schedule | Callable[[int], float]\n"
     names = ", ".join(f'"{name}"' for name in ["Optimizer", *(rule["name"] for rule in rules)])
     optimizers = [
-        "from collections.abc import Callable\nfrom typing import Any, Literal, Self\n",
+        "from collections.abc import Callable\nfrom typing import Any, Literal\n",
+        "from typing_extensions import Self\n",
         "from schuss._core import LossScaler, Schedule",
         "from schuss._engine.clip import ClipLike",
         "from schuss._engine.optimizer import Optimizer as Optimizer",

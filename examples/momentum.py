@@ -24,11 +24,10 @@ def with_torch() -> np.ndarray:
     velocity = torch.zeros_like(w)
     for _ in range(STEPS):
         loss = ((inputs @ w - targets) ** 2).mean()
-        loss.backward()
+        (gradient,) = torch.autograd.grad(loss, w)
         with torch.no_grad():
-            velocity = BETA * velocity + (1 - BETA) * w.grad
+            velocity = BETA * velocity + (1 - BETA) * gradient
             w -= LR * velocity
-            w.grad.zero_()
     return w.detach().numpy()
 
 

@@ -45,7 +45,7 @@ def test_messages_read_as_the_design_has_them() -> None:
     with pytest.raises(ValueError, match="^" + re.escape("grads['encoder']['w']: shape (3, 4), expected (4, 3)")):
         at.opt.step(at.grads(encoder_w=np.ones((3, 4))))
     with pytest.raises(TypeError) as refused:
-        schuss.Adam(at.params, beta3=0.5)
+        CLASSES["adam"](at.params, beta3=0.5)
     assert str(refused.value) == (
         "Adam() got an unknown hyper 'beta3'; it takes lr, beta1, beta2, eps, eps_root, weight_decay, amsgrad"
     )

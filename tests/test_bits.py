@@ -33,7 +33,7 @@ def here() -> dict[str, Any]:
 def test_levels_agree_bit_for_bit(level: str, here: dict[str, Any]) -> None:
     done = subprocess.run(
         [sys.executable, REPOSITORY / "tests" / "digests.py"],
-        env={**os.environ, "SCHUSS_CPU_LEVEL": level},
+        env={**os.environ, "SCHUSS_CPU_LEVEL": level, "SCHUSS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -104,20 +104,19 @@ def test_scaler_and_accumulation_in_flight_are_saved(tmp_path: Path) -> None:
 
     params = params_of()
     one, scaler = build(params)
-    for t in range(8):  # two real steps and two micro-gradients of the third
-        info = feed(one, scaler, t)
-    assert (info.step, info.pending) == (2, 2)
+    infos = [feed(one, scaler, t) for t in range(8)]
+    assert (infos[-1].step, infos[-1].pending) == (2, 2), "two micro-gradients of the third step"
     schuss.save(tmp_path / "run.safetensors", one)
     stopped = copied(params)
-    for t in range(8, 16):
-        want = feed(one, scaler, t)
+    want = [feed(one, scaler, t) for t in range(8, 16)]
 
     other, their_scaler = build(stopped)
     schuss.load(tmp_path / "run.safetensors", other)
     assert their_scaler.good_steps == 2
-    for t in range(8, 16):
-        got = feed(other, their_scaler, t)
-    assert (got.step, got.grad_norm, got.pending) == (want.step, want.grad_norm, want.pending)
+    got = [feed(other, their_scaler, t) for t in range(8, 16)]
+    for mine, theirs in zip(got, want, strict=True):
+        assert (mine.step, mine.grad_norm) == (theirs.step, theirs.grad_norm)
+        assert (mine.skipped, mine.pending) == (theirs.skipped, theirs.pending)
     assert (their_scaler.scale, their_scaler.good_steps) == (scaler.scale, scaler.good_steps)
     assert scaler.scale == 2.0**9
     assert tree_bits(stopped) == tree_bits(params)
@@ -232,6 +231,20 @@ def test_path_may_be_a_string_and_the_folder_holds_one_file(tmp_path: Path) -> N
     schuss.save(str(tmp_path / "run.safetensors"), opt)
     assert [each.name for each in tmp_path.iterdir()] == ["run.safetensors"]
     schuss.load(str(tmp_path / "run.safetensors"), opt)
+
+
+def test_a_python_callable_is_no_part_of_the_file_and_must_be_given_again(tmp_path: Path) -> None:
+    params = params_of()
+    one = schuss.AdamW(params, lr=lambda step: 0.1 / (step + 1))
+    one.step(grads_of(0))
+    schuss.save(tmp_path / "run.safetensors", one)
+    given = schuss.AdamW(copied(params), lr=lambda step: 0.1 / (step + 1))
+    schuss.load(tmp_path / "run.safetensors", given)
+    assert given.step(grads_of(1)).lr == one.step(grads_of(1)).lr == 0.05
+    lacking = schuss.AdamW(copied(params), lr=0.1)
+    with pytest.raises(ValueError, match=r"lr.*callable"):
+        schuss.load(tmp_path / "run.safetensors", lacking)
+    assert lacking.clock == 0
 
 
 # What does not match: an error that names it, with nothing loaded.

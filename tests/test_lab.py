@@ -296,9 +296,7 @@ def test_the_module_runs_as_a_command():
     words = [sys.executable, "-m", "schuss.lab", "compare", "--epochs", "0"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.strip() == (
-        "schuss lab compare: epochs: 0, expected a whole number of at least 1"
-    )
+    assert done.stderr.strip() == ("schuss lab compare: epochs: 0, expected a whole number of at least 1")
 
 
 def test_missing_packages_are_named_with_the_cure(monkeypatch):

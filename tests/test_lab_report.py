@@ -44,9 +44,7 @@ def test_results_are_complete(results, tmp_path):
     text = (tmp_path / "results.json").read_text(encoding="utf-8")
     assert json.loads(text, parse_constant=refuse) == results
     assert page == tmp_path / "index.html"
-    assert {"config", "data", "machine", "versions", "optimizers", "runs", "step_time"} <= set(
-        results
-    )
+    assert {"config", "data", "machine", "versions", "optimizers", "runs", "step_time"} <= set(results)
     assert [(run["optimizer"], run["seed"]) for run in results["runs"]] == [
         ("sgd", 0), ("sgd", 1), ("adam", 0), ("adam", 1),
     ]  # fmt: skip
@@ -138,9 +136,7 @@ def test_time_sentence_and_picture_give_the_optimizers_share(results):
     changed = copy.deepcopy(results)
     for name, own in (("sgd", 1e-5), ("adam", 4e-5)):
         for what, value in (("gradient", 1.6e-4), ("optimizer", own), ("total", 1.6e-4 + own)):
-            changed["step_time"]["optimizers"][name][what] = dict.fromkeys(
-                ("median", "lower", "upper"), value
-            )
+            changed["step_time"]["optimizers"][name][what] = dict.fromkeys(("median", "lower", "upper"), value)
     said = sentences.times(changed)
     assert "from 5.9 % (SGD, 10 µs) to 20.0 % (Adam, 40 µs)" in said
     assert "20.0 % of 200 µs" in pictures.times(changed)[0]

@@ -112,15 +112,32 @@ void Walk::same(const Node& child, PyObject* now, const Path& path) {
                         "[...] = new), or make a new optimizer");
 }
 
+// The value at a key. Dicts mostly keep one order, so the next entry is looked at before the key is looked up.
+class InOrder {
+ public:
+  explicit InOrder(PyObject* dict) : dict_(dict) {}
+  PyObject* at(PyObject* key) {
+    PyObject *next_key = nullptr, *value = nullptr;
+    if (in_step_ && PyDict_Next(dict_, &position_, &next_key, &value) && next_key == key) return value;
+    in_step_ = false;
+    return PyDict_GetItemWithError(dict_, key);
+  }
+
+ private:
+  PyObject* dict_;
+  Py_ssize_t position_ = 0;
+  bool in_step_ = true;
+};
+
 void Walk::dict(const Node& node, PyObject* grads, const Path* path) {
   const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
   const bool none = grads == Py_None;
   if (!none && !PyDict_Check(grads)) throw py::type_error(where() + ": " + kind_of(grads) + ", expected a dict as the parameters have");
+  InOrder params(node.object.ptr()), given(none ? node.object.ptr() : grads);
   for (std::size_t i = 0; i < node.children.size(); ++i) {
     const Path here{path, &node, i};
-    PyObject* now = PyDict_GetItemWithError(node.object.ptr(), node.keys[i].ptr());
-    same(node.children[i], now, here);
-    PyObject* grad = none ? Py_None : PyDict_GetItemWithError(grads, node.keys[i].ptr());
+    same(node.children[i], params.at(node.keys[i].ptr()), here);
+    PyObject* grad = none ? Py_None : given.at(node.keys[i].ptr());
     if (!grad) {
       if (PyErr_Occurred()) throw py::error_already_set();
       throw py::value_error(here.text("grads") + " is missing; a leaf without a gradient takes None");

@@ -13,8 +13,9 @@ from schuss._core import StepInfo, get_num_threads, set_num_threads
 from schuss._engine.catalog import rules
 from schuss._info import info
 from schuss.checkpoint import load, save
-from schuss.optimizers import *  # noqa: F403: the classes are the catalog's
 from schuss.scaling import LossScaler
+
+from .optimizers import *  # noqa: F403: the classes are the catalog's
 
 _core.start()  # a wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS stops here
 
@@ -32,5 +33,5 @@ __all__ = [
     "save",
     "schedules",
     "set_num_threads",
-    *optimizers.__all__,
 ]
+__all__ += optimizers.__all__

@@ -26,7 +26,8 @@ def _signature(rule: Rule, form: dict[str, Any] | None = None) -> inspect.Signat
 
 def _form(rule: Rule, name: str) -> classmethod[Any, Any, Any]:
     def make(cls: type[Optimizer], params: Any, **given: Any) -> Optimizer:
-        return cls(params, **(rule.forms[name] | given))
+        hypers: dict[str, Any] = {**rule.forms[name], **given}
+        return cls(params, **hypers)
 
     make.__name__ = name
     make.__qualname__ = f"{rule.name}.{name}"
@@ -48,7 +49,8 @@ def _class(rule: Rule) -> type[Optimizer]:
         "__signature__": _signature(rule),
         "__module__": "schuss",
     }
-    return type(rule.name, (base,), body)
+    made: Any = type(rule.name, (base,), body)
+    return made
 
 
 __all__ = ["Optimizer"]

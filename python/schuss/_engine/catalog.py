@@ -48,7 +48,7 @@ class Rule(NamedTuple):
     def hyper_names(self) -> str:
         return ", ".join(hyper.name for hyper in self.hypers)
 
-    def index(self, hyper: str, caller: str | None = None) -> int:
+    def index(self, hyper: str, caller: str | None = None) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Position of a hyper; a TypeError that lists them all where there is none of that name."""
         for position, one in enumerate(self.hypers):
             if one.name == hyper:

@@ -115,7 +115,7 @@ def _refuse_overlap(extents: list[Extent]) -> None:
 def _share(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         try:
-            return bool(np.shares_memory(a, b, max_work=10_000))
+            return bool(np.shares_memory(a, b, max_work=10_000))  # pyright: ignore[reportArgumentType]
         except np.exceptions.TooHardError:
             return True
     return True

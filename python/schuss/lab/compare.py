@@ -65,8 +65,7 @@ def compare(
         "machine": machine.machine(),
         "versions": machine.versions(),
         "optimizers": [
-            {"name": e.name, "label": e.label, "lr": rates[e.name], "call": e.call(rates[e.name])}
-            for e in entries
+            {"name": e.name, "label": e.label, "lr": rates[e.name], "call": e.call(rates[e.name])} for e in entries
         ],
         "runs": trained,
         "step_time": step_time,

@@ -65,7 +65,7 @@ def loss(params: Params, images: Any, targets: Any) -> Any:
     z = logits(params, images)
     z = z - anp.max(z, axis=1, keepdims=True)
     log_total = anp.log(anp.sum(anp.exp(z), axis=1))
-    return anp.sum(log_total - anp.sum(z * targets, axis=1)) / len(images)
+    return anp.mean(log_total - anp.sum(z * targets, axis=1))
 
 
 def value_and_grad() -> ValueAndGrad:

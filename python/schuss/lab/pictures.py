@@ -59,7 +59,7 @@ def _losses(r: Reading, width: float, key: str) -> str:
     c = Canvas(width, 380, "Train loss by epoch", f"Last values in nats: {ends}.", f"loss-{key}")
     low, top = _reach(losses.values())
     y = Scale(low, top, 326, 42, "log")
-    _curves(c, r, losses, y, log_ticks(low, top), "Train loss, nats (log scale)")
+    _curves(c, r, losses, y, _roomy(log_ticks(low, top), y, 18), "Train loss, nats (log scale)")
     return c.render()
 
 
@@ -97,9 +97,7 @@ def _roomy(ticks: Sequence[float], scale: Scale, gap: float) -> list[float]:
     return kept
 
 
-def _curves(
-    c: Canvas, r: Reading, table: dict[str, np.ndarray], y: Scale, ticks: list[float], title: str
-) -> None:
+def _curves(c: Canvas, r: Reading, table: dict[str, np.ndarray], y: Scale, ticks: list[float], title: str) -> None:
     """Axes, a line and a band for each optimizer, and their names where they end."""
     epochs, end = int(r.config["epochs"]), c.width - 156
     x = Scale(0, epochs, 52, end)
@@ -304,7 +302,7 @@ def _times(r: Reading, width: float, left: float, right: float, key: str) -> str
     row, top = 34, 34
     bottom = top + row * len(r.names)
     c = Canvas(width, bottom + 48, "Time per step", f"Medians: {said}.", f"time-{key}")
-    x = Scale(0, max(t["upper"] for t in total.values()) * 1.04, left, width - right)
+    x = Scale(0, r.time_reach(), left, width - right)
     c.rect(left, 6, 12, 12, "gradient")
     c.text(left + 18, 16, "gradient (autograd)", "tick")
     c.raw('<g class="s c-sgd">')
@@ -325,7 +323,8 @@ def _times(r: Reading, width: float, left: float, right: float, key: str) -> str
         c.rect(start, y - 9, max(end - start, 1.5), 18, "fill")
         c.line(x(t["lower"]), y, x(t["upper"]), y, "whisker")
         for edge in (t["lower"], t["upper"]):
-            c.line(x(edge), y - 4, x(edge), y + 4, "whisker")
+            if edge <= x.high:
+                c.line(x(edge), y - 4, x(edge), y + 4, "whisker")
         mine, share = own[name]["median"], r.share(name)
         if key == "wide":
             c.text(width - right + 70, y + 4, f"{mine:.0f} µs", "label", "end")

@@ -75,6 +75,11 @@ class Reading:
         times = self.results["step_time"]["optimizers"][name][what]
         return {key: 1e6 * value for key, value in times.items()}
 
+    def time_reach(self) -> float:
+        """Where the axis of times ends: on a busy machine short of the longest whiskers."""
+        total = [self.time(name, "total") for name in self.names]
+        return 1.04 * max(min(t["upper"], 1.8 * t["median"]) for t in total)
+
     def share(self, name: str) -> float:
         """The optimizer's share of a step, in per cent, by medians."""
         own = self.time(name, "optimizer")["median"]

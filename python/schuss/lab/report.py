@@ -25,7 +25,7 @@ def page(results: dict[str, Any]) -> str:
     template = files("schuss.lab").joinpath("report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     reading = Reading(results)
-    return environment.from_string(template).render(
+    text = environment.from_string(template).render(
         title=_title(reading),
         style=Markup(pictures.style()),
         strip=Markup(_strip()),
@@ -37,6 +37,8 @@ def page(results: dict[str, Any]) -> str:
         method=_method(reading),
         facts=_facts(results),
     )
+    # A number and its unit stay on one line.
+    return text.replace(" %", "\u00a0%").replace(" µs", "\u00a0µs")
 
 
 def _title(r: Reading) -> str:
@@ -55,13 +57,15 @@ def _strip() -> str:
 
 def _setup(r: Reading) -> str:
     config, data = r.config, r.results["data"]
-    seeds = f"{r.seeds} seeds" if r.seeds > 1 else "one seed"
+    seeds = sentences.count(r.seeds, "seed")
+    epochs = sentences.count(config["epochs"], "epoch")
+    steps = sentences.count(config["steps_per_epoch"], "step")
+    warmup = sentences.count(config["warmup_steps"], "step")
     return (
         f"A {config['network']} network learns {data['train']:,} digits of MNIST in "
-        f"{config['epochs']} epochs of {config['steps_per_epoch']} steps, batches of "
-        f"{config['batch']}, under each optimizer with {seeds}: linear warmup over "
-        f"{config['warmup_steps']} steps, a cosine to zero, gradients clipped at a global norm "
-        f"of {config['clip']:g}."
+        f"{epochs} of {steps}, batches of {config['batch']:,}, under each optimizer with {seeds}: "
+        f"linear warmup over {warmup}, a cosine to zero, gradients clipped at a global norm of "
+        f"{config['clip']:g}."
     )
 
 
@@ -95,7 +99,7 @@ def _row(r: Reading, name: str) -> dict[str, str]:
         "call": r.call[name],
         "accuracy": f"{span.mean:.2f}",
         "interval": f"{span.low:.2f} to {span.high:.2f}",
-        "loss": f"{loss:.4f}",
+        "loss": f"{loss:.3g}",
         "clipped": f"{100 * r.clipped_share(name):.1f} %",
         "time": f"{r.time(name, 'optimizer')['median']:.0f}",
     }

@@ -23,6 +23,17 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def count(n: int, noun: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> count(1, "step"), count(2000, "step")
+    ('1 step', '2,000 steps')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def summary(results: dict[str, Any]) -> str:
     """The outcome in a breath: who ended highest, and whether that means anything."""
     r = Reading(results)
@@ -54,7 +65,7 @@ def curves(results: dict[str, Any]) -> str:
         high = max(r.names, key=lambda name: right[name][-1])
         verb = "has" if high != low else "also has"
         said.append(
-            f"After {_count(r.config['epochs'], 'epoch')} {r.label[low]} has the lowest train "
+            f"After {count(r.config['epochs'], 'epoch')} {r.label[low]} has the lowest train "
             f"loss, {loss[low][-1]:.3g} nats{seeds}, and {'it' if high == low else r.label[high]} "
             f"{verb} the highest validation accuracy, {right[high][-1]:.1f} %."
         )
@@ -99,10 +110,7 @@ def accuracy(results: dict[str, Any]) -> str:
             f"{r.label[best]} is highest at {top.mean:.1f} %. Bars are 95 % Wilson score intervals "
             f"over the {r.tests:,} test digits; with one seed there is no spread to judge by."
         )
-    said = [
-        f"{r.label[best]} is highest at {top.mean:.2f} % (95 % interval {top.low:.2f} to "
-        f"{top.high:.2f})"
-    ]
+    said = [f"{r.label[best]} is highest at {top.mean:.2f} % (95 % interval {top.low:.2f} to {top.high:.2f})"]
     if len(r.names) > 1:
         second = r.ranked[1]
         lead = r.lead(best, second)
@@ -112,10 +120,7 @@ def accuracy(results: dict[str, Any]) -> str:
             else "within the seeds' spread, so these runs do not tell the two apart"
         )
         said[0] += f", then {r.label[second]} at {r.interval(second).mean:.2f} %."
-        said.append(
-            f"Paired by seed the lead is {lead.mean:.2f} ± {lead.half:.2f} points (95 %): "
-            f"{verdict}."
-        )
+        said.append(f"Paired by seed the lead is {lead.mean:.2f} ± {lead.half:.2f} points (95 %): {verdict}.")
         near, far = _apart(r)
         rest = [name for name in near if name != second]
         if rest:
@@ -153,18 +158,20 @@ def clipping(results: dict[str, Any]) -> str:
     peak = max(r.names, key=tops.__getitem__)
     if share[most] == 0:
         said = f"No step's gradient norm was above {r.clip:g}: clipping changed nothing."
-    elif len(r.names) == 1:
-        said = f"Clipping at {r.clip:g} cut {share[most]:.1f} % of {r.label[most]}'s steps."
+    elif share[most] == share[least]:
+        said = f"Clipping at {r.clip:g} cut {share[most]:.1f} % of every optimizer's steps."
+        if len(r.names) == 1:
+            said = f"Clipping at {r.clip:g} cut {share[most]:.1f} % of {r.label[most]}'s steps."
     else:
         said = (
             f"Clipping at {r.clip:g} cut most often under {r.label[most]}, {share[most]:.1f} % of "
             f"its steps, least under {r.label[least]}, {share[least]:.1f} %."
         )
     skipped = sum(run["skipped"] for run in results["runs"])
-    refused = f" {_count(skipped, 'step')} had no finite gradient and changed nothing."
+    refused = f" {count(skipped, 'step')} had no finite gradient and changed nothing."
     return (
-        f"{said} The median norm goes from {_span(early)} in the first epoch to {_span(late)} in "
-        f"the last; the largest is {tops[peak]:.3g}, under {r.label[peak]}."
+        f"{said} The norm's median is {_span(early)} in the first epoch and {_span(late)} in the last; "
+        f"the largest is {tops[peak]:.3g}, under {r.label[peak]}."
         f"{refused if skipped else ''}"
     )
 
@@ -186,12 +193,14 @@ def times(results: dict[str, Any]) -> str:
             f"{own[large]:.0f} µs)"
         )
     how = results["step_time"]
+    beyond = max(r.time(name, "total")["upper"] for name in r.names) > r.time_reach()
+    busy = " Whiskers without an end run on: the machine was busy." if beyond else ""
     mine = mine if said.endswith(": ") else mine[0].upper() + mine[1:]
     return (
         f"{said}{mine}. Medians of {how['steps']} steps in turns, whiskers from quartile to "
         f"quartile, measured after the training runs, in one process with {how['threads']} thread, "
         f"on {results['machine']['processor']}. "
-        f"The optimizer's time holds its schedule and clipping too."
+        f"The optimizer's time holds its schedule and clipping too.{busy}"
     )
 
 
@@ -209,10 +218,6 @@ def _span(values: Sequence[float], unit: str = "", digits: int | None = None) ->
 def _median(values: np.ndarray) -> float:
     there = values[np.isfinite(values)]
     return float(np.median(there)) if there.size else math.nan
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _nth(n: int) -> str:

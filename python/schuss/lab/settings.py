@@ -60,9 +60,7 @@ class Settings:
         if self.examples > 3000:
             raise BadSetting(f"examples: {self.examples}, expected at most 3000")
         if self.batch > self.examples:
-            raise BadSetting(
-                f"batch: {self.batch}, expected at most the {self.examples} digits to train on"
-            )
+            raise BadSetting(f"batch: {self.batch}, expected at most the {self.examples} digits to train on")
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise BadSetting(f"lr: {self.lr:g}, expected a finite number above 0")
 
@@ -96,7 +94,5 @@ def writable(folder: Path) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise BadSetting(
-            f"out: {str(folder)!r} cannot be written ({error.strerror}), expected a folder"
-        ) from None
+        raise BadSetting(f"out: {str(folder)!r} cannot be written ({error.strerror}), expected a folder") from None
     return folder

@@ -136,9 +136,7 @@ class Canvas:
 
     def text(self, x: float, y: float, text: str, style: str, anchor: str = "start") -> None:
         side = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        self.raw(
-            f'<text class="{style}" x="{number(x)}" y="{number(y)}"{side}>{escape(text)}</text>'
-        )
+        self.raw(f'<text class="{style}" x="{number(x)}" y="{number(y)}"{side}>{escape(text)}</text>')
 
     def path(self, points: Points, style: str, dash: str = "") -> None:
         """A line through the points; one that is not finite leaves a gap."""
@@ -153,9 +151,7 @@ class Canvas:
             dashes = f' stroke-dasharray="{dash}"' if dash else ""
             self.raw(f'<path class="{style}" d="{"".join(text)}"{dashes}/>')
 
-    def band(
-        self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], style: str
-    ) -> None:
+    def band(self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], style: str) -> None:
         """The area between two lines."""
         there = [i for i in range(len(xs)) if np.isfinite(lows[i]) and np.isfinite(highs[i])]
         around = [(xs[i], highs[i]) for i in there] + [(xs[i], lows[i]) for i in reversed(there)]
@@ -170,8 +166,7 @@ class Canvas:
             return
         corners, closed = _SHAPES[shape]
         text = "".join(
-            f"{'M' if i == 0 or not (closed or i % 2) else 'L'}"
-            f"{number(x + r * dx)} {number(y + r * dy)}"
+            f"{'M' if i == 0 or not (closed or i % 2) else 'L'}{number(x + r * dx)} {number(y + r * dy)}"
             for i, (dx, dy) in enumerate(corners)
         )
         self.raw(f'<path class="{style}" d="{text}{"Z" if closed else ""}"/>')

@@ -20,9 +20,7 @@ ENOUGH = 15.0
 """Seconds after which no further round starts, once three are counted: batches can be large."""
 
 
-def time_steps(
-    entries: Sequence[Entry], rates: dict[str, float], settings: Settings, part: Part
-) -> Results:
+def time_steps(entries: Sequence[Entry], rates: dict[str, float], settings: Settings, part: Part) -> Results:
     """Time the gradient and the optimizer of real training steps.
 
     The optimizers take turns, `STEPS_A_ROUND` steps each for `ROUNDS` rounds, so that a slow

@@ -57,13 +57,19 @@ def one_thread_each() -> Iterator[None]:
 _here: dict[str, Any] = {}
 
 
-def _start(digits: Digits, settings: Settings, news: Any) -> None:
+class _Stopped(Exception):
+    """The parent is leaving: what this run would have found is no longer wanted."""
+
+
+def _start(digits: Digits, settings: Settings, news: Any, stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
-    _here.update(digits=digits, settings=settings, news=news)
+    _here.update(digits=digits, settings=settings, news=news, stop=stop)
 
 
 def _work(index: int, run: Run) -> Results:
     def tick(epoch: int) -> None:
+        if _here["stop"].is_set():
+            raise _Stopped
         _here["news"].put((index, epoch))
 
     tick(0)
@@ -101,9 +107,9 @@ def train_all(
     """
     count = min(processors(), len(runs), 8)
     context = multiprocessing.get_context("spawn")
-    news = context.Queue()
+    news, stop = context.Queue(), context.Event()
     with one_thread_each(), _bars(runs, settings, title, quiet) as bars:
-        pool = ProcessPoolExecutor(count, context, _start, (digits, settings, news))
+        pool = ProcessPoolExecutor(count, context, _start, (digits, settings, news, stop))
         try:
             futures = {pool.submit(_work, i, run): i for i, run in enumerate(runs)}
             pending = set(futures)
@@ -115,6 +121,7 @@ def train_all(
                     bars.finish(futures[future])
             return [future.result() for future in futures]
         finally:
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
