@@ -160,6 +160,8 @@ def adamw(
 
 def defaults(name: str) -> dict[str, Any]:
     """A rule's hypers with their default values, from its oracle's signature."""
+    if name not in ORACLES:  # a test of its own names the rule that lacks one
+        return {}
     parameters = inspect.signature(ORACLES[name]).parameters.values()
     return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
 

@@ -49,6 +49,7 @@ struct Engine::State {
   std::vector<ExactSum> sums;       // by thread
   std::vector<double> chunk_sums;   // for norms by leaf
   std::vector<char> backup;         // the parameters while they are at the point
+  std::vector<std::size_t> backup_starts;  // of each leaf
   double mean = 1;                  // takes a sum of scaled micro-gradients to their mean
   Outcome outcome;
 
@@ -68,6 +69,8 @@ struct Engine::State {
   void finish_norm();
   double leaf_norm(std::size_t leaf, std::size_t& chunk) const;
   void close(bool real);
+  void aim_at_point();
+  template <class Visit> void each_backed_chunk(Visit visit);
 };
 
 // Only one thread steps an engine at a time.

@@ -1,5 +1,4 @@
 // The way of a step: numbers, then one walk over the chunks, then the clocks.
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -193,54 +192,5 @@ Outcome Engine::step(const Gradient* gradients) {
 }
 
 Outcome Engine::flush() { return step(nullptr); }
-
-void Engine::to_point() {
-  State& s = *state_;
-  const Busy busy(s.busy);
-  if (!s.rule.has_point) throw std::invalid_argument(s.rule.name + " takes its gradients where the parameters are");
-  if (s.at_point) throw std::runtime_error("the parameters are at the look-ahead point already");
-  s.resolve_hypers();
-  std::size_t bytes = 0;
-  for (const Leaf& leaf : s.plan.leaves) bytes += std::size_t(leaf.count) * size_of(leaf.spec.format);
-  s.backup.resize(bytes);
-  s.numbers.clear();
-  char* kept = s.backup.data();
-  for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {
-    const Leaf& leaf = s.plan.leaves[i];
-    Run& run = s.runs[i];
-    const std::size_t size = size_of(leaf.spec.format);
-    if (leaf.count == 0) continue;
-    if (run.p.strides) gather(kept, run.p.data, run.strides(run.p), size, 0, leaf.count);
-    else std::memcpy(kept, run.p.data, std::size_t(leaf.count) * size);
-    kept += std::size_t(leaf.count) * size;
-    if (leaf.frozen) continue;
-    run.g = {};
-    run.direct = !run.p.strides;
-    run.map = s.level.rules[s.rule.index].point[int(run.direct ? run.p.format : run.arithmetic)][leaf.mask];
-    for (std::size_t k = 0; k < s.rule.slots.size(); ++k) run.slots[k] = static_cast<char*>(leaf.slots[k]);
-    run.numbers = s.numbers_for(leaf);
-    for (int64_t first = 0; first < leaf.count; first += kChunk)
-      map_pass(s.level, run, first, std::min(kChunk, leaf.count - first));
-  }
-  s.at_point = true;
-}
-
-void Engine::from_point() {
-  State& s = *state_;
-  const Busy busy(s.busy);
-  if (!s.at_point) throw std::runtime_error("the parameters are not at the look-ahead point");
-  const char* kept = s.backup.data();
-  for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {
-    const Leaf& leaf = s.plan.leaves[i];
-    const Run& run = s.runs[i];
-    const std::size_t size = size_of(leaf.spec.format);
-    if (leaf.count == 0) continue;
-    if (run.p.strides) scatter(run.p.data, kept, run.strides(run.p), size, 0, leaf.count);
-    else std::memcpy(run.p.data, kept, std::size_t(leaf.count) * size);
-    kept += std::size_t(leaf.count) * size;
-  }
-  s.at_point = false;
-  s.point_step = true;
-}
 
 }  // namespace schuss

@@ -8,13 +8,14 @@
 1
 """
 
-from schuss import _core, clipping, ops, optimizers, schedules
+from schuss import _core, clipping, ops, schedules
 from schuss._core import StepInfo, get_num_threads, set_num_threads
 from schuss._engine.catalog import rules
 from schuss._info import info
 from schuss.checkpoint import load, save
 from schuss.scaling import LossScaler
 
+from . import optimizers
 from .optimizers import *  # noqa: F403: the classes are the catalog's
 
 _core.start()  # a wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS stops here

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from ._core import Schedule, make_schedule
+from schuss._core import Schedule, make_schedule
 
 __all__ = [
     "Schedule",

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from schuss import _core
-from schuss._engine import state
 from schuss._engine.catalog import Rule
 from schuss._engine.clip import ClipLike, read_clip
 from schuss._engine.cost import Cost, cost
 from schuss._engine.group import Group
 from schuss._engine.plan import Extent, LeafPlan, plan_leaves
+
+from . import state  # by the dot: it names this class in turn
 
 _NONFINITE = ("skip", "raise", "apply")
 

@@ -10,7 +10,7 @@ import numpy as np
 from schuss import _core
 
 if TYPE_CHECKING:
-    from schuss._engine.optimizer import Optimizer
+    from .optimizer import Optimizer
 
 FORMAT = 1
 
@@ -110,7 +110,8 @@ def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, An
         for slot, array in opt._slots(leaf).items():
             np.copyto(array, one["slots"][slot])
         if one["accumulator"] is not None:
-            np.copyto(session.accumulator(leaf), one["accumulator"])
+            own: Any = session.accumulator(leaf)  # there is one: pending was checked against it
+            np.copyto(own, one["accumulator"])
             held[leaf] = True
     session.set_pending(saved["pending"], held)
 
