@@ -191,6 +191,16 @@ def test_a_leaf_without_gradient_in_all_micro_steps_is_left_alone() -> None:
     assert tree_bits(opt.state["b"]) == before[1]
 
 
+def test_a_leaf_without_gradient_in_some_micro_steps_has_the_mean_over_all() -> None:
+    """As where each loss is divided by k: an absent gradient adds nothing."""
+    params = {"w": np.zeros(3), "b": np.zeros(2)}
+    opt = schuss.SGD(params, lr=1.0, accumulate=4)
+    for given in (None, np.full(2, 8.0), None, np.full(2, 4.0)):
+        opt.step({"w": np.ones(3), "b": given})
+    np.testing.assert_array_equal(params["w"], -1.0)
+    np.testing.assert_array_equal(params["b"], -3.0)
+
+
 def test_a_refused_micro_gradient_is_not_taken_in_at_all() -> None:
     params = {"a": np.zeros(3), "b": np.zeros(2)}
     opt = schuss.SGD(params, lr=1.0, accumulate=2)

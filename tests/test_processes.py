@@ -157,6 +157,15 @@ def test_info_names_version_level_levels_and_threads() -> None:
     assert set(info) >= {"version", "level", "levels", "threads"}
 
 
+def test_the_command_shows_the_same_facts() -> None:
+    code = "import sys; from schuss.cli import main; sys.exit(main(['info']))"
+    lines = output_of(code).splitlines()
+    facts = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    assert facts["version"] == schuss.__version__
+    assert facts["level"] == schuss.info()["level"]
+    assert facts["levels"] == ", ".join(schuss.info()["levels"])
+
+
 def test_two_threads_step_two_optimizers_at_once() -> None:
     schuss.set_num_threads(2)
     want = [normal(seed, BIG, np.float32) for seed in (1, 2)]

@@ -196,45 +196,6 @@ def test_textbook_form_has_eps_inside_the_root(rule: str, formula: Callable[...,
     assert_close(p, want, np.abs(want) + 0.1, 1e-13)
 
 
-def test_lookahead_takes_the_gradient_ahead_and_steps_from_the_original() -> None:
-    lr, beta = 0.05, 0.9
-    curvature = np.linspace(0.1, 3, 501)
-    params = {"w": normal(17, 501)}
-    opt = schuss.Nesterov(params, lr=lr, beta=beta, lookahead=True)
-    theta, v = params["w"].copy(), np.zeros(501)
-    largest = np.abs(theta)
-    for _ in range(30):
-        before = params["w"].copy()
-        velocity = np.array(opt.state["w"]["v"])
-        with opt.lookahead():
-            ahead = params["w"].copy()
-            g = curvature * params["w"]
-        assert same_bits(params["w"], before), "the original parameters are back, to the bit"
-        np.testing.assert_allclose(ahead, before - lr * beta * velocity, rtol=1e-15, atol=1e-16)
-        opt.step({"w": g})
-        # The chapter, line by line.
-        v = beta * v + (1 - beta) * curvature * (theta - lr * beta * v)
-        theta = theta - lr * v
-        largest = np.maximum(largest, np.abs(theta))
-    assert_close(params["w"], theta, largest, 1e-13)
-
-
-def test_lookahead_restores_the_parameters_when_the_body_raises() -> None:
-    params = {"w": normal(18, 50, np.float32)}
-    opt = schuss.Nesterov(params, lookahead=True)
-    opt.step({"w": normal(19, 50, np.float32)})
-    before = params["w"].copy()
-
-    def fails() -> None:
-        with opt.lookahead():
-            raise KeyError("from the model")
-
-    with pytest.raises(KeyError, match="from the model"):
-        fails()
-    assert same_bits(params["w"], before)
-    assert opt.clock == 1
-
-
 def test_variance_of_the_velocity_is_one_minus_beta_over_one_plus_beta_of_the_gradients() -> None:
     beta, steps = 0.9, 3_000
     params = {"w": np.zeros(200)}

@@ -231,6 +231,9 @@ def test_bench_has_a_row_for_it(site: tuple[Path, Path]) -> None:
     assert "signsgd" in json.dumps(row)
 
 
-def test_docs_have_a_row_for_it(site: tuple[Path, Path]) -> None:
-    code = "import json, schuss; print(json.dumps([str(each) for each in schuss.rules().values()]))"
-    assert any("Bernstein et al. 2018" in each or "SignSGD" in each for each in told(site, code))
+def test_command_and_catalog_have_a_row_for_it(site: tuple[Path, Path]) -> None:
+    done = inside(site, "-m", "schuss", "rules")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^SignSGD +2018 +m +lr, beta$", done.stdout, re.MULTILINE)
+    code = "import json, schuss; r = schuss.rules()['signsgd']; print(json.dumps([r.paper, r.year]))"
+    assert told(site, code) == ["Bernstein et al. 2018, arXiv 1802.04434", 2018]

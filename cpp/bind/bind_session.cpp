@@ -81,8 +81,8 @@ void bind_session(py::module_& module) {
       .def("clock", [](const Session& s, int leaf) { return s.engine.leaf_clock(leaf); })
       .def("set_clock", [](Session& s, int leaf, int64_t clock) { s.engine.set_leaf_clock(leaf, clock); })
       .def("set_pending", [](Session& s, int pending, const std::vector<bool>& held) { s.engine.set_pending(pending, held); })
-      .def("to_point", [](Session& s) { s.engine.to_point(); })
-      .def("from_point", [](Session& s) { s.engine.from_point(); })
+      .def("to_point", &Session::to_point)
+      .def("from_point", &Session::from_point)
       .def("original", &Session::original)
       .def_property("steps", [](const Session& s) { return s.engine.steps(); },
                     [](Session& s, int64_t steps) { s.engine.set_steps(steps); })

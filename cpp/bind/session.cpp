@@ -172,6 +172,23 @@ void Session::tell_torch(const Outcome& outcome, bool flushed) {
   if (!written.empty()) raise_versions(written);
 }
 
+void Session::tell_torch_of_all() {
+  py::list moved;
+  for (int leaf : torch_leaves_) moved.append(originals_[std::size_t(leaf)]);
+  if (!moved.empty()) raise_versions(moved);
+}
+
+void Session::to_point() {
+  check_parameters();
+  engine.to_point();
+  tell_torch_of_all();
+}
+
+void Session::from_point() {
+  engine.from_point();
+  tell_torch_of_all();
+}
+
 PyObject* Session::run(const Gradient* gradients) {
   Outcome outcome;
   if (engine.elements() > kReleaseAbove) {

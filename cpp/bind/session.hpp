@@ -24,6 +24,8 @@ class Session : private GradientSink {
 
   PyObject* step(PyObject* grads);  // a StepInfo
   PyObject* flush();
+  void to_point();  // the parameters to where the rule wants its gradient taken
+  void from_point();
 
   Engine engine;
   py::object slot(int leaf, int slot) const;        // an array over the slot; None where it is not kept
@@ -33,6 +35,7 @@ class Session : private GradientSink {
  private:
   void take(const Source& source, ArrayRef&& array) override;
   void check_parameters();
+  void tell_torch_of_all();
   void tell_torch(const Outcome& outcome, bool flushed);
   PyObject* run(const Gradient* gradients);
 

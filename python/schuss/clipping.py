@@ -1,7 +1,8 @@
 """Clipping: as an optimizer's ``clip=``, and standalone on any arrays, in place.
 
-The norm is summed exactly and rounded once, so that it does not depend on the order of the leaves, on threads or on
-the machine, and the factor is max_norm / norm with nothing added (Pascanu et al. 2013, arXiv 1211.5063).
+The norm is summed in an order of its own, exactly between chunks, so that it does not depend on the order of the
+leaves, on threads or on the machine, and the factor is max_norm / norm with nothing added (Pascanu et al. 2013,
+arXiv 1211.5063).
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, An
 def _plain(value: Any) -> Any:
     """A hyper as plain data: a number, a schedule's dict, or None for a Python callable."""
     if isinstance(value, _core.Schedule):
-        return value.to_dict()
+        return None if value.holds_function else value.to_dict()
     if isinstance(value, (bool, int, float)):
         return value
     return None if callable(value) else float(value)
