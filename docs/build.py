@@ -1,6 +1,6 @@
 """Makes docs/_build: the pages, the reference of rules from the catalog, and the figures of the newest benchmark.
 
-    python docs/build.py [--results FILE] [--out FOLDER]
+python docs/build.py [--results FILE] [--out FOLDER]
 """
 
 from __future__ import annotations

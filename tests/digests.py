@@ -13,7 +13,7 @@ import numpy as np
 import schuss
 from helpers import CASES, CLASSES, DTYPES, case_id, digest, gradients, normal
 
-SHAPES: dict[str, tuple[int, ...]] = {"a": (70_001,), "b": (3, 5), "c": (4_097,), "d": (0,), "e": (64, 65), "f": (1,)}
+SHAPES: dict[str, tuple[int, ...]] = {"a": (170_001,), "b": (3, 5), "c": (4_097,), "d": (0,), "e": (64, 65), "f": (1,)}
 FORMATS = [*((name, name) for name in DTYPES), ("float32", "bfloat16"), ("bfloat16", "float32")]
 STEPS = 3
 

@@ -174,6 +174,7 @@ class Walk:
         self.p = np.asarray(p).astype(np.float64)
         self.largest = np.abs(self.p)  # per element: what tolerances are relative to
         self.slots: Slots = {}
+        self.largest_slots: Slots = {}
         self.hypers = hypers
         self.clock = 0
 
@@ -184,6 +185,9 @@ class Walk:
         self.clock += 1
         self.p = self.oracle(self.p, np.asarray(g).astype(np.float64), self.slots, self.clock, **hypers)
         self.largest = np.maximum(self.largest, np.abs(self.p))
+        for name, slot in self.slots.items():
+            before = self.largest_slots.get(name, np.zeros_like(slot))
+            self.largest_slots[name] = np.maximum(before, np.abs(slot))
         return self.p
 
 

@@ -345,7 +345,7 @@ def test_levels_run_nothing_when_they_are_loaded(level_objects: dict[str, Path])
 @pytest.mark.slow
 def test_levels_use_their_instructions_and_no_more(level_objects: dict[str, Path]) -> None:
     """What makes a level a level: zmm registers in v4 alone, ymm in v3 alone, no contraction."""
-    if "level_x86_64_v4" not in level_objects:
+    if not any(level.startswith("level_x86_64") for level in level_objects):
         pytest.skip("these registers are x86-64's")
     for level, path in level_objects.items():
         code = run(["objdump", "-d", "--no-show-raw-insn", path])

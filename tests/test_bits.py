@@ -195,10 +195,12 @@ def lanes_norm(leaves: list[np.ndarray]) -> float:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 63, 65, 4095, 4096, 4097, 70_001])
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 63, 65, 4095, 4096, 4097, 20_001])
 def test_norm_is_the_lanes_of_each_chunk_summed_exactly(dtype: str, n: int) -> None:
-    g = gradients(7, n, 1, DTYPES[dtype])[0]
-    assert schuss.clipping.global_norm({"w": g}) == lanes_norm([g])
+    # Many draws: the root hides half of the differences that another order makes.
+    for seed in range(20):
+        g = (1 + normal(seed, n)).astype(DTYPES[dtype])
+        assert schuss.clipping.global_norm({"w": g}) == lanes_norm([g])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])

@@ -175,13 +175,13 @@ def trained_by_python() -> list[np.floating[Any]]:
 
 
 def cases() -> list[str]:
-    lines = []
-    for rule in schuss.rules():
-        for dtype in DTYPES:
-            for clip, accumulate in (("none", 1), ("global", 2), ("leaf", 1), ("value", 1)):
-                for setting in SETTINGS.get(rule, [""]):
-                    lines.append(f"{rule} {dtype} {clip} 0.5 {accumulate} {setting}".strip())
-    return lines
+    return [
+        f"{rule} {dtype} {clip} 0.5 {accumulate} {setting}".strip()
+        for rule in schuss.rules()
+        for dtype in DTYPES
+        for clip, accumulate in (("none", 1), ("global", 2), ("leaf", 1), ("value", 1))
+        for setting in SETTINGS.get(rule, [""])
+    ]
 
 
 def number(stream: int, count: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import inspect
 import re
 import shutil
 import subprocess
@@ -70,7 +71,8 @@ def test_the_rule_that_is_added_for_show_is_the_rule(tmp_path: Path) -> None:
 #include <cstdio>
 int main() {
   double p = 1, m = 0.5;
-  for (double g : {0.3, -2.0, 0.0}) schuss::Lion<double, 1>::prepare({0.1, 0.9, 0.99, 0.5}, {1}).apply(p, g, m);
+  const double grads[] = {0.3, -2.0, 0.0};
+  for (double g : grads) schuss::Lion<double, 1>::prepare({0.1, 0.9, 0.99, 0.5}, {1}).apply(p, g, m);
   std::printf("%.12f %.12f", p, m);
 }"""
     (tmp_path / "lion.cpp").write_text(header.replace("#pragma once", "") + program)
@@ -188,8 +190,6 @@ def test_figures_are_those_of_the_newest_result(builder: ModuleType, tmp_path: P
 
 
 def hypers_and_keywords() -> set[str]:
-    import inspect
-
     known = {hyper.name for rule in schuss.rules().values() for hyper in rule.hypers}
     known |= {"params", "name", "frozen", "clip", "nonfinite", "accumulate", "scaler", "grad_norm", "step", "grads"}
     functions = [getattr(schuss.schedules, name) for name in schuss.schedules.__all__ if name[0].islower()]

@@ -1,6 +1,7 @@
 #include "leaves.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 namespace schuss {
 namespace {
@@ -14,6 +15,26 @@ const char* kind_name(Node::Kind kind) {
 }
 
 }  // namespace
+
+Source::Source(py::object o, const ArrayRef& array, int where)
+    : object(std::move(o)), data(array.data), position(where), dimensions(array.dimensions), c_order(array.c_order) {
+  std::tie(low, high) = array.extent();
+  shape.assign(array.shape, array.shape + dimensions);
+  strides.assign(array.strides, array.strides + dimensions);
+  std::copy_n(array.shape, std::min(dimensions, 3), near_shape);
+  if (array.torch) kind = Kind::torch;
+  else if (PyObject_TypeCheck(object.ptr(), py::detail::npy_api::get().PyArray_Type_)) kind = Kind::numpy;
+}
+
+bool Source::has_shape_of(const ArrayRef& array) const {
+  return array.dimensions == dimensions && std::equal(array.shape, array.shape + dimensions, dimensions <= 3 ? near_shape : shape.data());
+}
+
+const char* Source::data_now() const {
+  if (kind == Kind::numpy) return py::detail::array_proxy(object.ptr())->data;
+  if (kind == Kind::torch) return reinterpret_cast<const char*>(object.attr("data_ptr")().cast<std::uintptr_t>());
+  return data;
+}
 
 Node Node::read(const py::object& tree, int& sources) {
   Node node;
@@ -78,6 +99,9 @@ void Walk::visit(const Node& node, PyObject* grads, const Path* path) {
 void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
   const Source& source = sources_[std::size_t(node.source)];
   if (grad == Py_None) return;
+  if (source.data_now() != source.data)  // as after resize(), or after setting a tensor's .data
+    throw py::value_error((path ? path->text("params") : std::string("params")) +
+                          " lies elsewhere in memory than when the optimizer was made; update it in place, or make a new optimizer");
   const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
   ArrayRef array;
   Refusal refusal;
@@ -85,7 +109,7 @@ void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
     if (is_container(grad)) refusal.reason = kind_of(grad) + ", expected an array of shape " + shape_text(source.shape.data(), source.shape.size());
     refusal.raise(where());
   }
-  if (!array.has_shape(source.shape))
+  if (!source.has_shape_of(array))
     throw py::value_error(where() + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) + ", expected " +
                           shape_text(source.shape.data(), source.shape.size()));
   apart(source, array, path);
@@ -95,7 +119,7 @@ void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
 // A gradient may be its parameter itself, but not lie across it: some of it would be overwritten before it is read.
 void Walk::apart(const Source& source, const ArrayRef& grad, const Path* path) {
   if (grad.c_order && grad.data >= source.high) return;
-  const bool lies_alike = source.strides.empty() ? grad.c_order : std::equal(source.strides.begin(), source.strides.end(), grad.strides);
+  const bool lies_alike = (source.c_order && grad.c_order) || std::equal(source.strides.begin(), source.strides.end(), grad.strides);
   if (grad.data == source.data && lies_alike) return;
   const auto [low, high] = grad.extent();
   if (high <= source.low || low >= source.high) return;
@@ -112,20 +136,32 @@ void Walk::same(const Node& child, PyObject* now, const Path& path) {
                         "[...] = new), or make a new optimizer");
 }
 
-// The value at a key. Dicts mostly keep one order, so the next entry is looked at before the key is looked up.
+// The value at a key. Dicts mostly keep one order, so the next entry is looked at before the key is looked up, and
+// objects a few entries on are fetched ahead: with thousands of leaves their memory is what a walk waits for.
 class InOrder {
  public:
-  explicit InOrder(PyObject* dict) : dict_(dict) {}
+  explicit InOrder(PyObject* dict) : dict_(dict) {
+    for (int i = 0; i < kAhead; ++i) fetch_next();
+  }
   PyObject* at(PyObject* key) {
     PyObject *next_key = nullptr, *value = nullptr;
+    fetch_next();
     if (in_step_ && PyDict_Next(dict_, &position_, &next_key, &value) && next_key == key) return value;
     in_step_ = false;
     return PyDict_GetItemWithError(dict_, key);
   }
 
  private:
+  static constexpr int kAhead = 8;
+  void fetch_next() {
+    PyObject* value = nullptr;
+    if (!PyDict_Next(dict_, &ahead_, nullptr, &value)) return;
+    __builtin_prefetch(value);
+    __builtin_prefetch(reinterpret_cast<const char*>(value) + 64);
+  }
+
   PyObject* dict_;
-  Py_ssize_t position_ = 0;
+  Py_ssize_t position_ = 0, ahead_ = 0;
   bool in_step_ = true;
 };
 

@@ -6,14 +6,27 @@
 
 namespace schuss {
 
-// A leaf of the parameters as the walk meets it. A tied array is met more than once.
+// A leaf of the parameters as the walk meets it, packed: a step reads one for each gradient. A tied array is met
+// more than once.
 struct Source {
+  enum class Kind : char { numpy, torch, other };
+
+  Source() = default;
+  Source(py::object object, const ArrayRef& array, int position);
+
   py::object object;
-  const char *low = nullptr, *high = nullptr;  // the bytes it spans
   const char* data = nullptr;
+  const char *low = nullptr, *high = nullptr;  // the bytes it spans
+  int position = 0;                            // of its gradient in the engine's list
+  int dimensions = 0;
+  int64_t near_shape[3] = {};      // of at most three dimensions, else `shape`
+  Kind kind = Kind::other;
+  bool c_order = true;
   std::vector<int64_t> shape;
-  std::vector<int64_t> strides;  // bytes; empty where it lies in C order
-  int position = 0;  // of its gradient in the engine's list
+  std::vector<int64_t> strides;  // bytes
+
+  bool has_shape_of(const ArrayRef& array) const;
+  const char* data_now() const;  // where the object says its memory is
 };
 
 struct Node {

@@ -31,8 +31,35 @@ PYBIND11_MODULE(_core, module) {
   // Not while the module is made: an error there would come out as an ImportError.
   module.def("start", [] { return thread_count(), std::string(level().name); },
              "The level in use. A wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS is a ValueError.");
-  module.def("get_num_threads", &thread_count, "Threads a large step is spread over.");
-  module.def("set_num_threads", &set_threads, py::arg("threads"), "Spread large steps over so many threads.");
+  module.def("get_num_threads", &thread_count, R"(Threads a large step is spread over.
+
+Examples
+--------
+>>> import schuss
+>>> schuss.get_num_threads() >= 1
+True
+)");
+  module.def("set_num_threads", &set_threads, py::arg("threads"), R"(Spread large steps over so many threads. The bits of a step do not depend on it.
+
+Parameters
+----------
+threads : int
+    At least 1. At first: SCHUSS_NUM_THREADS, or what OpenMP takes.
+
+Raises
+------
+TypeError, ValueError
+    For anything but a whole number of at least 1.
+
+Examples
+--------
+>>> import schuss
+>>> before = schuss.get_num_threads()
+>>> schuss.set_num_threads(1)
+>>> schuss.get_num_threads()
+1
+>>> schuss.set_num_threads(before)
+)");
   bind_catalog(module);
   bind_schedules(module);
   bind_scaling(module);

@@ -255,6 +255,14 @@ Raises
 ------
 TypeError
     If `value` is none of these.
+
+Examples
+--------
+>>> from schuss.schedules import Schedule
+>>> Schedule(lambda step: 0.1 / (1 + step))(4)
+0.02
+>>> Schedule(0.1) == Schedule(0.1)
+True
 )")
       .def(py::init([](const py::object& value) { return schuss::as_schedule(value, "Schedule(): value"); }),
            py::arg("value"))
@@ -291,8 +299,10 @@ functions : {'refuse', 'null'}
       .def_static(
           "from_dict", [](const py::object& plain) { return schuss::from_dict(plain); }, py::arg("plain"),
           "The schedule that `to_dict` wrote down.")
-      .def_property_readonly("kind", [](const Schedule& schedule) { return schedule.spec().kind; })
-      .def_property_readonly("holds_function", &schuss::holds_function)
+      .def_property_readonly("kind", [](const Schedule& schedule) { return schedule.spec().kind; },
+                             "The name of the function that made it: 'cosine', 'warmup', …")
+      .def_property_readonly("holds_function", &schuss::holds_function,
+                             "Whether a Python function is in it, which has no plain form.")
       .def("__repr__", &schuss::call_of)
       .def("__eq__",
            [](const Schedule& schedule, const py::object& other) -> py::object {

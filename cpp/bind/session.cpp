@@ -128,9 +128,8 @@ void Session::commit_group(const py::object& tree, const py::dict& hypers, const
     spec.group = group;
     spec.sources = int(leaves[i].sources.size());
     int position = engine.sources();
-    const auto [low, high] = array.extent();
     for (int source : leaves[i].sources)
-      sources_[std::size_t(first + source)] = {leaves[i].object, low, high, array.data, spec.shape, spec.strides, position++};
+      sources_[std::size_t(first + source)] = Source(leaves[i].object, array, position++);
     if (array.torch) torch_leaves_.push_back(engine.leaves());
     engine.add_leaf(std::move(spec));
     originals_.push_back(leaves[i].object);
@@ -146,17 +145,10 @@ void Session::take(const Source& source, ArrayRef&& array) {
   if (array.keep || !array.own.empty()) kept_.push_back(std::move(array));
 }
 
-// An array whose memory was replaced (by resize, or by setting a tensor's .data) is not where the plan looks.
 void Session::check_parameters() {
-  for (std::size_t i = 0; i < originals_.size(); ++i) {
-    PyObject* object = originals_[i].ptr();
-    const char* data = parameters_[i].data;
-    if (parameters_[i].torch) data = reinterpret_cast<const char*>(originals_[i].attr("data_ptr")().cast<std::uintptr_t>());
-    else if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_)) data = py::detail::array_proxy(object)->data;
-    if (data != parameters_[i].data)
-      throw py::value_error("params " + engine.leaf(int(i)).name + " lies elsewhere in memory than when the optimizer was made; "
-                            "update it in place, or make a new optimizer");
-  }
+  for (const Source& source : sources_)
+    if (source.data_now() != source.data)
+      throw py::value_error("a parameter lies elsewhere in memory than when the optimizer was made; update it in place, or make a new optimizer");
 }
 
 void Session::tell_torch(const Outcome& outcome, bool flushed) {
@@ -213,7 +205,6 @@ PyObject* Session::step(PyObject* grads) {
   kept_.clear();
   Walk walk(sources_, *this);
   walk.visit(grouped_ ? root_ : root_.children.front(), grads, nullptr);
-  check_parameters();
   return run(gradients_.data());
 }
 

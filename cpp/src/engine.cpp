@@ -24,6 +24,19 @@ void fill(void* slot, Format arithmetic, int64_t count, double value) {
 
 std::size_t bytes_of(const Leaf& leaf) { return Slab::rounded(std::size_t(leaf.count) * size_of(leaf.arithmetic())); }
 
+// Streams whose addresses agree in their low twelve bits wait for each other's stores (a third slower, measured),
+// so in leaves too large for the nearest cache p and its slots are set apart in them.
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kSpacedFrom = 8 * kPage;  // bytes; below, the padding would weigh more than it saves
+
+std::size_t spacing_of(const Leaf& leaf) { return bytes_of(leaf) >= kSpacedFrom ? kPage : 0; }
+
+char* spaced(char* next, const Leaf& leaf, std::size_t slot) {
+  if (spacing_of(leaf) == 0) return next;
+  const auto wanted = (reinterpret_cast<std::uintptr_t>(leaf.spec.data) + (slot + 1) * (kPage / (kMaxSlots + 1))) / 64 * 64 % kPage;
+  return next + (wanted + kPage - reinterpret_cast<std::uintptr_t>(next) % kPage) % kPage;
+}
+
 // Values at the present step, checked one by one and together.
 std::vector<double> checked(const RuleInfo& rule, const std::vector<Hyper>& hypers, int64_t step) {
   if (hypers.size() != rule.hypers.size())
@@ -75,15 +88,20 @@ Engine::State::State(const RuleInfo& r, EngineOptions o) : rule(r), level(schuss
     throw std::invalid_argument("nonfinite must be 'skip' with a scaler: an overflow is how it finds its scale");
 }
 
-void Engine::State::make_slots(Leaf& leaf, unsigned mask) {
-  const std::vector<double> hypers = groups[std::size_t(leaf.spec.group)].for_conditions();
+void Engine::State::fill_slot(std::size_t index, std::size_t k) {
+  const std::vector<double> hypers = groups[std::size_t(runs[index].group)].for_conditions();
+  fill(runs[index].slots[k], runs[index].arithmetic, runs[index].count, rule.slots[k].initial(hypers.data()));
+}
+
+void Engine::State::make_slots(std::size_t index, unsigned mask) {
+  Leaf& leaf = plan.leaves[index];
   for (std::size_t k = 0; k < rule.slots.size(); ++k) {
-    if (!has(mask, unsigned(k)) || leaf.slots[k]) continue;
+    if (!has(mask, unsigned(k)) || runs[index].slots[k]) continue;
     leaf.slot_slabs[k] = std::make_shared<Slab>(bytes_of(leaf));
-    leaf.slots[k] = leaf.slot_slabs[k]->data();
-    fill(leaf.slots[k], leaf.arithmetic(), leaf.count, rule.slots[k].initial(hypers.data()));
+    runs[index].slots[k] = leaf.slot_slabs[k]->data();
+    fill_slot(index, k);
   }
-  leaf.mask = mask;
+  runs[index].mask = mask;
 }
 
 // One block for all of them: they lie as the step walks.
@@ -92,39 +110,34 @@ void Engine::State::make_slots_of_new_leaves() {
   const auto each = [&](auto&& visit) {
     for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i)
       for (std::size_t k = 0; k < rule.slots.size(); ++k)
-        if (has(groups[std::size_t(plan.leaves[i].spec.group)].mask, unsigned(k))) visit(plan.leaves[i], k);
+        if (has(groups[std::size_t(runs[i].group)].mask, unsigned(k))) visit(i, k);
   };
-  each([&](const Leaf& leaf, std::size_t) { bytes += bytes_of(leaf); });
+  each([&](std::size_t i, std::size_t) { bytes += bytes_of(plan.leaves[i]) + spacing_of(plan.leaves[i]); });
   const auto slab = std::make_shared<Slab>(bytes);
   char* next = slab->data();
-  each([&](Leaf& leaf, std::size_t k) {
-    leaf.slots[k] = next;
-    leaf.slot_slabs[k] = slab;
-    next += bytes_of(leaf);
+  each([&](std::size_t i, std::size_t k) {
+    runs[i].slots[k] = next = spaced(next, plan.leaves[i], k);
+    plan.leaves[i].slot_slabs[k] = slab;
+    next += bytes_of(plan.leaves[i]);
+    fill_slot(i, k);
   });
-  for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i) {
-    Leaf& leaf = plan.leaves[i];
-    leaf.mask = groups[std::size_t(leaf.spec.group)].mask;
-    const std::vector<double> hypers = groups[std::size_t(leaf.spec.group)].for_conditions();
-    for (std::size_t k = 0; k < rule.slots.size(); ++k)
-      if (has(leaf.mask, unsigned(k))) fill(leaf.slots[k], leaf.arithmetic(), leaf.count, rule.slots[k].initial(hypers.data()));
-  }
+  for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i) runs[i].mask = groups[std::size_t(runs[i].group)].mask;
 }
 
 void Engine::State::make_accumulators_of_new_leaves() {
   std::size_t bytes = 0;
   const auto each = [&](auto&& visit) {
     for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i)
-      if (options.accumulate > 1 || plan.leaves[i].spec.sources > 1) visit(plan.leaves[i]);
+      if (options.accumulate > 1 || runs[i].sources > 1) visit(i);
   };
-  each([&](const Leaf& leaf) { bytes += bytes_of(leaf); });
+  each([&](std::size_t i) { bytes += bytes_of(plan.leaves[i]); });
   if (bytes == 0) return;
   const auto slab = std::make_shared<Slab>(bytes);
   char* next = slab->data();
-  each([&](Leaf& leaf) {
-    leaf.accumulator = next;
-    leaf.accumulator_slab = slab;
-    next += bytes_of(leaf);
+  each([&](std::size_t i) {
+    runs[i].accumulator = next;
+    plan.leaves[i].accumulator_slab = slab;
+    next += bytes_of(plan.leaves[i]);
   });
 }
 
@@ -137,11 +150,20 @@ int Engine::add_group(std::vector<Hyper> hypers) {
 }
 
 int Engine::add_leaf(LeafSpec spec) {
-  if (spec.group < 0 || spec.group >= int(state_->groups.size())) throw std::out_of_range("no such group");
+  State& s = *state_;
+  if (spec.group < 0 || spec.group >= int(s.groups.size())) throw std::out_of_range("no such group");
+  Run run;
+  run.group = spec.group;
+  run.sources = spec.sources;
+  run.first_source = s.sources;
+  s.sources += spec.sources;
   Leaf leaf;
   leaf.spec = std::move(spec);
-  state_->plan.add(std::move(leaf));
-  return int(state_->plan.leaves.size()) - 1;
+  s.plan.add(std::move(leaf));
+  run.count = s.plan.leaves.back().count;
+  run.arithmetic = s.plan.leaves.back().arithmetic();
+  s.runs.push_back(run);
+  return int(s.runs.size()) - 1;
 }
 
 void Engine::prepare() {
@@ -149,18 +171,14 @@ void Engine::prepare() {
   s.make_slots_of_new_leaves();
   s.make_accumulators_of_new_leaves();
   s.prepared_leaves = s.plan.leaves.size();
-  s.runs.resize(s.plan.leaves.size());
   s.active.resize(s.plan.leaves.size());
   s.numbers.reserve(s.plan.leaves.size() + s.groups.size());
   if (s.options.clip.kind == ClipKind::leaf_norm) s.chunk_sums.resize(s.plan.chunks.size());
-  for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {
-    const Leaf& leaf = s.plan.leaves[i];
-    Run& run = s.runs[i];
-    run.p = {static_cast<char*>(leaf.spec.data), leaf.spec.format,
-             leaf.spec.strides.empty() ? nullptr : leaf.spec.strides.data()};
-    run.dimensions = int(leaf.spec.shape.size());
-    run.shape = leaf.spec.shape.data();
-    run.arithmetic = leaf.arithmetic();
+  for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {  // the leaves may have moved in their list
+    const LeafSpec& spec = s.plan.leaves[i].spec;
+    s.runs[i].p = {static_cast<char*>(spec.data), spec.format, spec.strides.empty() ? nullptr : spec.strides.data()};
+    s.runs[i].dimensions = int(spec.shape.size());
+    s.runs[i].shape = spec.shape.data();
   }
 }
 
@@ -170,8 +188,8 @@ const EngineOptions& Engine::options() const { return state_->options; }
 void Engine::set_hypers(int group, std::vector<Hyper> hypers) {
   Group& old = state_->groups.at(std::size_t(group));
   old = make_group(state_->rule, std::move(hypers), state_->steps);
-  for (Leaf& leaf : state_->plan.leaves)
-    if (leaf.spec.group == group && leaf.mask != old.mask) state_->make_slots(leaf, old.mask);
+  for (std::size_t i = 0; i < state_->runs.size(); ++i)
+    if (state_->runs[i].group == group && state_->runs[i].mask != old.mask) state_->make_slots(i, old.mask);
 }
 
 void Engine::set_hyper(int group, int index, Hyper value) {
@@ -184,38 +202,36 @@ const Hyper& Engine::hyper(int group, int index) const {
   return state_->groups.at(std::size_t(group)).hypers.at(std::size_t(index));
 }
 
-namespace {
-template <class Leaves> auto& leaf_at(Leaves& leaves, int index) { return leaves.at(std::size_t(index)); }
-}  // namespace
-
-void Engine::set_frozen(int leaf, bool frozen) { leaf_at(state_->plan.leaves, leaf).frozen = frozen; }
-bool Engine::frozen(int leaf) const { return leaf_at(state_->plan.leaves, leaf).frozen; }
+void Engine::set_frozen(int leaf, bool frozen) { state_->runs.at(std::size_t(leaf)).frozen = frozen; }
+bool Engine::frozen(int leaf) const { return state_->runs.at(std::size_t(leaf)).frozen; }
 int Engine::leaves() const { return int(state_->plan.leaves.size()); }
-int Engine::sources() const { return state_->plan.sources; }
-const LeafSpec& Engine::leaf(int index) const { return leaf_at(state_->plan.leaves, index).spec; }
+int Engine::sources() const { return state_->sources; }
+const LeafSpec& Engine::leaf(int index) const { return state_->plan.leaves.at(std::size_t(index)).spec; }
 int64_t Engine::elements() const { return state_->plan.elements; }
 int64_t Engine::steps() const { return state_->steps; }
 void Engine::set_steps(int64_t steps) { state_->steps = steps; }
-int64_t Engine::leaf_clock(int leaf) const { return leaf_at(state_->plan.leaves, leaf).clock; }
-void Engine::set_leaf_clock(int leaf, int64_t clock) { leaf_at(state_->plan.leaves, leaf).clock = clock; }
-void* Engine::accumulator(int leaf) const { return leaf_at(state_->plan.leaves, leaf).accumulator; }
-bool Engine::accumulated(int leaf) const { return leaf_at(state_->plan.leaves, leaf).accumulated; }
+int64_t Engine::leaf_clock(int leaf) const { return state_->runs.at(std::size_t(leaf)).clock; }
+void Engine::set_leaf_clock(int leaf, int64_t clock) { state_->runs.at(std::size_t(leaf)).clock = clock; }
+void* Engine::accumulator(int leaf) const { return state_->runs.at(std::size_t(leaf)).accumulator; }
+bool Engine::accumulated(int leaf) const { return state_->runs.at(std::size_t(leaf)).accumulated; }
 int Engine::pending() const { return state_->pending; }
 bool Engine::at_point() const { return state_->at_point; }
 
 void* Engine::slot(int leaf, int slot) const {
-  const Leaf& one = leaf_at(state_->plan.leaves, leaf);
-  return has(one.mask, unsigned(slot)) ? one.slots[slot] : nullptr;
+  const Run& run = state_->runs.at(std::size_t(leaf));
+  return has(run.mask, unsigned(slot)) ? run.slots[slot] : nullptr;
 }
 
 std::shared_ptr<const void> Engine::slot_owner(int leaf, int slot) const {
-  return leaf_at(state_->plan.leaves, leaf).slot_slabs[slot];
+  return has(state_->runs.at(std::size_t(leaf)).mask, unsigned(slot))
+             ? state_->plan.leaves[std::size_t(leaf)].slot_slabs[slot]
+             : nullptr;
 }
 
 void Engine::set_pending(int pending, const std::vector<bool>& accumulated) {
   state_->pending = pending;
-  for (std::size_t i = 0; i < state_->plan.leaves.size(); ++i)
-    state_->plan.leaves[i].accumulated = i < accumulated.size() && accumulated[i];
+  for (std::size_t i = 0; i < state_->runs.size(); ++i)
+    state_->runs[i].accumulated = i < accumulated.size() && accumulated[i];
 }
 
 }  // namespace schuss

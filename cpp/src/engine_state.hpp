@@ -35,15 +35,16 @@ struct Engine::State {
   EngineOptions options;
   std::vector<Group> groups;
   Plan plan;
+  std::vector<Run> runs;  // of the plan's leaves
   std::size_t prepared_leaves = 0;
   int64_t steps = 0;
+  int sources = 0;
   int pending = 0;
   bool at_point = false;
   bool point_step = false;  // the next gradients were taken at the point
   std::atomic<bool> busy{false};
 
   // Working memory of a step, sized beforehand.
-  std::vector<Run> runs;
   std::vector<char> active;
   std::vector<Numbers> numbers;
   std::vector<ExactSum> sums;       // by thread
@@ -56,10 +57,11 @@ struct Engine::State {
   State(const RuleInfo& rule, EngineOptions options);
 
   void resolve_hypers();
-  const void* numbers_for(const Leaf& leaf);
+  const void* numbers_for(const Run& run);
   bool aim(const Gradient* gradients, bool real);  // fills runs and active; false where nothing is
-  void aim_leaf(std::size_t index, const Gradient* gradients, bool real);
-  void make_slots(Leaf& leaf, unsigned mask);
+  bool aim_leaf(Run& run, const Gradient* gradients, bool real);
+  void make_slots(std::size_t index, unsigned mask);
+  void fill_slot(std::size_t index, std::size_t slot);
   void make_slots_of_new_leaves();
   void make_accumulators_of_new_leaves();
   bool needs_norm() const;

@@ -24,23 +24,47 @@ MapArguments arguments(const Run& run, int64_t first, int64_t count) {
     a.slots[k] = run.slots[k] ? run.slots[k] + first * int64_t(size_of(run.arithmetic)) : nullptr;
   a.numbers = run.numbers;
   a.g_scale = run.g_scale;
-  a.g_limit = run.g_limit;
   a.count = count;
   return a;
 }
 
+// The parameter in a row of the arithmetic type, and back where it lies: in place where it is one already.
+class StagedParameter {
+ public:
+  StagedParameter(const Level& level, const Run& run, char* row, int64_t first, int64_t count)
+      : level_(level), run_(run), first_(first), count_(count), in_place_(!run.p.strides && run.p.format == run.arithmetic) {
+    data = in_place_ ? at(run.p, first) : row;
+    if (!in_place_) level.take[int(run.arithmetic)][int(run.p.format)](row, row_of(run, run.p, first, count), count, false);
+  }
+  void store() const {
+    if (in_place_) return;
+    char* const out = run_.p.strides ? raw_row : at(run_.p, first_);
+    level_.give[int(run_.arithmetic)][int(run_.p.format)](out, data, count_);
+    if (run_.p.strides) scatter(run_.p.data, raw_row, run_.strides(run_.p), size_of(run_.p.format), first_, count_);
+  }
+  char* data;
+
+ private:
+  const Level& level_;
+  const Run& run_;
+  int64_t first_, count_;
+  bool in_place_;
+};
+
 void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
   alignas(64) char p_row[kRow * sizeof(double)], g_row[kRow * sizeof(double)];
   const int arithmetic = int(run.arithmetic);
-  level.take[arithmetic][int(run.p.format)](p_row, row_of(run, run.p, first, count), count, false);
-  if (run.g.data) level.take[arithmetic][int(run.g.format)](g_row, row_of(run, run.g, first, count), count, false);
+  const StagedParameter p(level, run, p_row, first, count);
   MapArguments a = arguments(run, first, count);
-  a.p = p_row;
+  if (run.g.data) {
+    level.take[arithmetic][int(run.g.format)](g_row, row_of(run, run.g, first, count), count, false);
+    level.scale[arithmetic](g_row, count, run.g_scale, run.g_limit);
+    a.g_scale = 1;
+  }
+  a.p = p.data;
   a.g = g_row;
   run.map(a);
-  char* const out = run.p.strides ? raw_row : at(run.p, first);
-  level.give[arithmetic][int(run.p.format)](out, p_row, count);
-  if (run.p.strides) scatter(run.p.data, raw_row, run.strides(run.p), size_of(run.p.format), first, count);
+  p.store();
 }
 
 }  // namespace

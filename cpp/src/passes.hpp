@@ -13,17 +13,27 @@ struct ArrayView {
   const int64_t* strides = nullptr;
 };
 
-// What a leaf needs in a step, gathered beforehand so that the passes look nothing up.
+constexpr double kNoLimit = __builtin_huge_val();
+
+// All that a step reads of a leaf, packed: with thousands of leaves these lines are what it waits for.
 struct Run {
   ArrayView p, g;
-  int dimensions = 0;
-  const int64_t* shape = nullptr;
-  Format arithmetic = Format::f32;
-  bool direct = false;  // both in C order and stored alike
   char* slots[kMaxSlots] = {};
   const void* numbers = nullptr;
-  MapKernel map = nullptr;     // for p and g as they are stored where direct, else for the arithmetic type
-  double g_scale = 1, g_limit = 0;
+  MapKernel map = nullptr;  // for p and g as they are stored where direct, else for the arithmetic type
+  double g_scale = 1, g_limit = kNoLimit;
+  int64_t count = 0;
+  int64_t clock = 0;            // real steps this leaf took
+  char* accumulator = nullptr;  // in the arithmetic type
+  const int64_t* shape = nullptr;
+  int dimensions = 0;
+  int group = 0;
+  int first_source = 0, sources = 1;
+  unsigned mask = 0;  // of the slots kept
+  Format arithmetic = Format::f32;
+  bool direct = false;  // both in C order, stored alike, and no limit on the gradient
+  bool frozen = false;
+  bool accumulated = false;
 
   Strides strides(const ArrayView& array) const { return {dimensions, shape, array.strides}; }
 };

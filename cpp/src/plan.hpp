@@ -14,15 +14,8 @@ constexpr int64_t kChunk = 4096;
 struct Leaf {
   LeafSpec spec;
   int64_t count = 0;
-  int64_t clock = 0;  // real steps this leaf took
-  int first_source = 0;
-  bool frozen = false;
-  unsigned mask = 0;  // of the slots kept
-  void* slots[kMaxSlots] = {};
   std::shared_ptr<Slab> slot_slabs[kMaxSlots];
-  void* accumulator = nullptr;  // in the arithmetic type
   std::shared_ptr<Slab> accumulator_slab;
-  bool accumulated = false;
 
   Format arithmetic() const { return arithmetic_of(spec.format); }
 };
@@ -38,7 +31,6 @@ class Plan {
   std::vector<Leaf> leaves;
   std::vector<Chunk> chunks;
   int64_t elements = 0;
-  int sources = 0;
 
   void add(Leaf leaf);
   // Deals the chunks of the leaves marked active to at most `threads` runs of alike weight;

@@ -33,9 +33,8 @@ void Engine::State::aim_at_point() {
     bytes += std::size_t(leaf.count) * size_of(leaf.spec.format);
     run.g = {};
     run.direct = !run.p.strides;
-    run.map = level.rules[rule.index].point[int(run.direct ? run.p.format : run.arithmetic)][leaf.mask];
-    for (std::size_t k = 0; k < rule.slots.size(); ++k) run.slots[k] = static_cast<char*>(leaf.slots[k]);
-    run.numbers = numbers_for(leaf);
+    run.map = level.rules[rule.index].point[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
+    run.numbers = numbers_for(run);
   }
   backup.resize(bytes);
 }
@@ -51,7 +50,7 @@ void Engine::to_point() {
     const Run& run = s.runs[std::size_t(chunk.leaf)];
     if (run.p.strides) gather(kept, run.p.data, run.strides(run.p), size, chunk.first, chunk.count);
     else std::memcpy(kept, run.p.data + std::size_t(chunk.first) * size, std::size_t(chunk.count) * size);
-    if (!s.plan.leaves[std::size_t(chunk.leaf)].frozen) map_pass(s.level, run, chunk.first, chunk.count);
+    if (!run.frozen) map_pass(s.level, run, chunk.first, chunk.count);
   });
   s.at_point = true;
 }

@@ -21,48 +21,41 @@ void Engine::State::resolve_hypers() {
   }
 }
 
-const void* Engine::State::numbers_for(const Leaf& leaf) {
-  const int64_t clock = leaf.clock + 1;
+const void* Engine::State::numbers_for(const Run& run) {
+  const int64_t clock = run.clock + 1;
   for (auto it = numbers.rbegin(); it != numbers.rend(); ++it)
-    if (it->group == leaf.spec.group && it->clock == clock && it->arithmetic == leaf.arithmetic() && it->mask == leaf.mask)
+    if (it->group == run.group && it->clock == clock && it->arithmetic == run.arithmetic && it->mask == run.mask)
       return it->bytes;
-  numbers.push_back({leaf.spec.group, clock, leaf.arithmetic(), leaf.mask, {}});
-  const auto& prepare = leaf.arithmetic() == Format::f64 ? rule.prepare_f64 : rule.prepare_f32;
-  std::vector<double>& now = groups[std::size_t(leaf.spec.group)].now;
-  prepare[leaf.mask](now.data(), Clock{clock}, numbers.back().bytes);
+  numbers.push_back({run.group, clock, run.arithmetic, run.mask, {}});
+  const auto& prepare = run.arithmetic == Format::f64 ? rule.prepare_f64 : rule.prepare_f32;
+  prepare[run.mask](groups[std::size_t(run.group)].now.data(), Clock{clock}, numbers.back().bytes);
   return numbers.back().bytes;
 }
 
-void Engine::State::aim_leaf(std::size_t index, const Gradient* gradients, bool real) {
-  Leaf& leaf = plan.leaves[index];
-  Run& run = runs[index];
-  bool given = false;
-  for (int s = 0; s < leaf.spec.sources && gradients; ++s) given = given || gradients[leaf.first_source + s].data;
-  active[index] = !leaf.frozen && leaf.count > 0 && (given || leaf.accumulated);
-  if (!active[index]) return;
-  if (!real) return;
-  if (leaf.accumulator) {
-    run.g = {static_cast<char*>(leaf.accumulator), leaf.arithmetic(), nullptr};
+// Sets the run's gradient, loop and numbers; false where the leaf stays as it is.
+bool Engine::State::aim_leaf(Run& run, const Gradient* gradients, bool real) {
+  bool given = run.accumulated;
+  for (int s = 0; s < run.sources && gradients; ++s) given = given || gradients[run.first_source + s].data;
+  if (run.frozen || run.count == 0 || !given) return false;
+  if (!real) return true;
+  if (run.accumulator) {
+    run.g = {run.accumulator, run.arithmetic, nullptr};
   } else {
-    const Gradient& g = gradients[leaf.first_source];
+    const Gradient& g = gradients[run.first_source];
     run.g = {static_cast<char*>(const_cast<void*>(g.data)), g.format, g.strides};
   }
-  run.direct = !run.p.strides && !run.g.strides && run.p.format == run.g.format;
-  run.map = level.rules[rule.index].map[int(run.direct ? run.p.format : run.arithmetic)][leaf.mask];
-  for (std::size_t k = 0; k < rule.slots.size(); ++k)
-    run.slots[k] = has(leaf.mask, unsigned(k)) ? static_cast<char*>(leaf.slots[k]) : nullptr;
-  run.numbers = numbers_for(leaf);
   run.g_scale = mean;
-  run.g_limit = options.clip.kind == ClipKind::value ? options.clip.limit : std::numeric_limits<double>::infinity();
+  run.g_limit = options.clip.kind == ClipKind::value ? options.clip.limit : kNoLimit;
+  run.direct = !run.p.strides && !run.g.strides && run.p.format == run.g.format && run.g_limit == kNoLimit;
+  run.map = level.rules[rule.index].map[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
+  run.numbers = numbers_for(run);
+  return true;
 }
 
 bool Engine::State::aim(const Gradient* gradients, bool real) {
   numbers.clear();  // reserved: the addresses hold
   bool any = false;
-  for (std::size_t i = 0; i < plan.leaves.size(); ++i) {
-    aim_leaf(i, gradients, real);
-    any = any || active[i];
-  }
+  for (std::size_t i = 0; i < runs.size(); ++i) any = (active[i] = aim_leaf(runs[i], gradients, real)) || any;
   return any;
 }
 
@@ -79,14 +72,13 @@ void Engine::State::set_lookahead(bool visited) {
 }
 
 void Engine::State::take_gradients(const Chunk& chunk, const Gradient* gradients) {
-  const Leaf& leaf = plan.leaves[std::size_t(chunk.leaf)];
   const Run& run = runs[std::size_t(chunk.leaf)];
-  bool add = leaf.accumulated;
-  for (int s = 0; s < leaf.spec.sources; ++s) {
-    const Gradient& g = gradients[leaf.first_source + s];
+  bool add = run.accumulated;
+  for (int s = 0; s < run.sources; ++s) {
+    const Gradient& g = gradients[run.first_source + s];
     if (!g.data) continue;
     const ArrayView from{static_cast<char*>(const_cast<void*>(g.data)), g.format, g.strides};
-    take_pass(level, run, from, leaf.accumulator, chunk.first, chunk.count, add);
+    take_pass(level, run, from, run.accumulator, chunk.first, chunk.count, add);
     add = true;
   }
 }
@@ -114,8 +106,8 @@ void Engine::State::finish_norm() {
     return;
   }
   std::size_t chunk = 0;
-  for (std::size_t i = 0; i < plan.leaves.size(); ++i) {
-    if (plan.leaves[i].count == 0) continue;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (runs[i].count == 0) continue;
     const double own = leaf_norm(i, chunk) * mean;
     const double coef = active[i] && own > limit ? limit / own : 1;
     runs[i].g_scale = mean * coef;
@@ -132,7 +124,7 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
   };
   if (gradients)
     each([&](std::size_t, const Chunk& chunk) {
-      if (plan.leaves[std::size_t(chunk.leaf)].accumulator) take_gradients(chunk, gradients);
+      if (runs[std::size_t(chunk.leaf)].accumulator) take_gradients(chunk, gradients);
     });
   if (!real) return;
   if (needs_norm()) {
@@ -151,10 +143,10 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
 }
 
 void Engine::State::close(bool real) {
-  for (std::size_t i = 0; i < plan.leaves.size(); ++i) {
-    Leaf& leaf = plan.leaves[i];
-    if (real && !outcome.skipped && (active[i] || (leaf.count == 0 && !leaf.frozen))) ++leaf.clock;
-    leaf.accumulated = !real && leaf.accumulator && (leaf.accumulated || active[i]);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    Run& run = runs[i];
+    if (real && !outcome.skipped && (active[i] || (run.count == 0 && !run.frozen))) ++run.clock;
+    run.accumulated = !real && run.accumulator && (run.accumulated || active[i]);
   }
   if (real) {
     if (options.scaler) options.scaler->update(outcome.skipped);

@@ -65,7 +65,8 @@ int main() {
   using namespace schuss::schedules;
   schuss::EngineOptions options;
   options.clip = {schuss::ClipKind::global_norm, 1.0};
-  schuss::Optimizer opt("adamw", {{"lr", warmup(40, cosine(0.05, kSteps - 40), 0.001)}, {"weight_decay", 0.01}}, options);
+  schuss::Optimizer opt(
+      "adamw", {{"lr", warmup(40, cosine(0.05, kSteps - 40), 0.001)}, {"weight_decay", 0.01}}, options);
   opt.add("w", w.data(), {kFeatures});
   opt.add("b", &b, {1});
 

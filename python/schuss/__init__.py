@@ -16,7 +16,7 @@ from schuss.checkpoint import load, save
 from schuss.scaling import LossScaler
 
 from . import optimizers
-from .optimizers import *  # noqa: F403: the classes are the catalog's
+from .optimizers import *  # noqa: F403  the classes are the catalog's
 
 _core.start()  # a wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS stops here
 

@@ -86,6 +86,16 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> None:
         Where rule, names, shapes or types do not match, naming them; nothing is loaded then.
     OSError, ImportError
         Where the file cannot be read, or without the package safetensors.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, schuss
+    >>> path = os.path.join(tempfile.mkdtemp(), "opt.safetensors")
+    >>> schuss.save(path, schuss.AdamW({"w": np.zeros(3)}))
+    >>> schuss.load(path, schuss.AdamW({"b": np.zeros(3)}))
+    Traceback (most recent call last):
+      ...
+    ValueError: the state lacks leaf 'b'; the state has leaf 'w', which the optimizer lacks
     """
     _safetensors()
     from safetensors import SafetensorError, safe_open
@@ -99,7 +109,7 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> None:
             for leaf in saved["leaves"].values():
                 leaf["slots"] = {}
                 leaf["accumulator"] = None
-            for key in file.keys():  # noqa: SIM118: the file is no mapping
+            for key in file.keys():  # noqa: SIM118  the file is no mapping
                 name, _, slot = key.rpartition(":")
                 leaf = saved["leaves"][name]
                 if slot == "accumulator":

@@ -391,9 +391,11 @@ def one_cycle_momentum(
     Parameters
     ----------
     steps : int
-        As given to `one_cycle`, as are `pct_start`, `anneal` and `three_phase`.
+        As given to `one_cycle`.
     base, max : float, default 0.85 and 0.95
         The value at the peak of the rate, and the value at both ends.
+    pct_start, anneal, three_phase
+        As given to `one_cycle`.
 
     Examples
     --------

@@ -27,22 +27,27 @@ int64_t count_of(const std::vector<int64_t>& shape) {
   return count;
 }
 
-template <class T> std::vector<T> numbers(uint64_t stream, int64_t count) {
+template <class T>
+std::vector<T> numbers(uint64_t stream, int64_t count) {
   using Arithmetic = typename schuss::Arithmetic<T>::type;
   std::vector<T> values;
-  for (int64_t i = 0; i < count; ++i) values.push_back(schuss::Store<T>::nearest(Arithmetic(number(stream, uint64_t(i)))));
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(schuss::Store<T>::nearest(Arithmetic(number(stream, uint64_t(i)))));
   return values;
 }
 
-template <class T> void write(std::FILE* file, const T* data, int64_t count) {
+template <class T>
+void write(std::FILE* file, const T* data, int64_t count) {
   if (data) std::fwrite(data, sizeof(T), std::size_t(count), file);
 }
 
-template <class T> void run(schuss::Optimizer& opt, std::FILE* file) {
+template <class T>
+void run(schuss::Optimizer& opt, std::FILE* file) {
   using Slot = typename schuss::Arithmetic<T>::type;
   std::vector<std::vector<T>> leaves, grads(kShapes.size());
   for (std::size_t k = 0; k < kShapes.size(); ++k) leaves.push_back(numbers<T>(k, count_of(kShapes[k])));
-  for (std::size_t k = 0; k < kShapes.size(); ++k) opt.add("leaf" + std::to_string(k), leaves[k].data(), kShapes[k]);
+  for (std::size_t k = 0; k < kShapes.size(); ++k)
+    opt.add("leaf" + std::to_string(k), leaves[k].data(), kShapes[k]);
   for (int step = 0; step < kSteps; ++step) {
     std::vector<schuss::GradientLike> pointers;
     for (std::size_t k = 0; k < kShapes.size(); ++k) {
@@ -68,7 +73,8 @@ void run_case(const std::string& line, std::FILE* file) {
                       : clip == "leaf"  ? schuss::ClipKind::leaf_norm
                       : clip == "value" ? schuss::ClipKind::value
                                         : schuss::ClipKind::none;
-  schuss::Optimizer opt(rule, {{"lr", schuss::schedules::warmup(2, schuss::schedules::cosine(0.1, 7), 0.01)}}, options);
+  schuss::Optimizer opt(rule, {{"lr", schuss::schedules::warmup(2, schuss::schedules::cosine(0.1, 7), 0.01)}},
+                        options);
   while (words >> setting) {
     const std::size_t cut = setting.find('=');
     opt.set(setting.substr(0, cut), std::stod(setting.substr(cut + 1)));
@@ -111,7 +117,8 @@ void write_schedules(std::FILE* file) {
 }
 
 // What the interface refuses must name what is wrong.
-template <class Call> void refuse(const Call& call) {
+template <class Call>
+void refuse(const Call& call) {
   try {
     call();
     std::cout << "not refused\n";
@@ -141,7 +148,8 @@ void show_refusals() {
   refuse([&] { opt.step({nan}); });
   const float g[2] = {1, 1};
   opt.step({g});
-  std::cout << w[0] << " " << w[1] << " " << opt.clock() << " " << opt["beta"].value << " " << opt.slot<float>("w", "v")[0] << "\n";
+  std::cout << w[0] << " " << w[1] << " " << opt.clock() << " " << opt["beta"].value << " "
+            << opt.slot<float>("w", "v")[0] << "\n";
   opt.freeze("w");
   opt.step({g});
   std::cout << w[0] << " " << opt.clock() << "\n";

@@ -1,9 +1,8 @@
 """What a type checker must understand, and what it must refuse. Checked by tests/test_stubs.py, never run."""
 
-from typing import Any
-
 import numpy as np
 import schuss
+from numpy.typing import NDArray
 from schuss import LossScaler, StepInfo
 from schuss.schedules import Schedule, cosine, warmup
 from typing_extensions import assert_type
@@ -27,7 +26,7 @@ assert_type(opt.cost()["bytes_moved"], int)
 assert_type(schuss.Adagrad.textbook(params, lr=0.1), schuss.Adagrad)
 assert_type(rate, Schedule)
 assert_type(rate(7), float)
-assert_type(rate(np.arange(7)), "np.ndarray[tuple[Any, ...], np.dtype[np.float64]]")
+assert_type(rate(np.arange(7)), NDArray[np.float64])
 assert_type(schuss.clipping.by_global_norm(grads, 1.0), float)
 assert_type(schuss.clipping.by_leaf_norm(grads, 1.0), dict[str, float])
 assert_type(LossScaler(2.0**10).scale, float)

@@ -28,11 +28,15 @@ int thread_count();
 void set_thread_count(int count);        // large steps are spread over so many threads
 std::vector<std::string> levels_here();  // the instruction sets that this processor runs, best first
 
-template <class T> constexpr Format format_of() {
+template <class T>
+constexpr Format format_of() {
   using Stored = std::remove_cv_t<T>;
-  static_assert(std::is_same_v<Stored, double> || std::is_same_v<Stored, float> || std::is_same_v<Stored, bf16>,
-                "elements are double, float or schuss::bf16");
-  return std::is_same_v<Stored, double> ? Format::f64 : std::is_same_v<Stored, float> ? Format::f32 : Format::bf16;
+  static_assert(
+      std::is_same_v<Stored, double> || std::is_same_v<Stored, float> || std::is_same_v<Stored, bf16>,
+      "elements are double, float or schuss::bf16");
+  return std::is_same_v<Stored, double>  ? Format::f64
+         : std::is_same_v<Stored, float> ? Format::f32
+                                         : Format::bf16;
 }
 
 // What a hyper may be given as: a number, true or false, a schedule, any function of the step.
@@ -40,7 +44,8 @@ class Setting {
  public:
   template <class Number, std::enable_if_t<std::is_arithmetic_v<Number>, int> = 0>
   Setting(Number number) : hyper_{double(number), {}} {}
-  template <class Function, std::enable_if_t<std::is_invocable_r_v<double, const Function&, int64_t>, int> = 0>
+  template <class Function,
+            std::enable_if_t<std::is_invocable_r_v<double, const Function&, int64_t>, int> = 0>
   Setting(Function function) : hyper_{0, std::move(function)} {}
 
   operator const Hyper&() const { return hyper_; }
@@ -55,7 +60,8 @@ using Settings = std::initializer_list<std::pair<std::string, Setting>>;
 // leaves the parameter, its slots and its clock alone.
 class GradientLike {
  public:
-  template <class T> GradientLike(const T* data) : gradient_{data, format_of<T>(), nullptr} {}
+  template <class T>
+  GradientLike(const T* data) : gradient_{data, format_of<T>(), nullptr} {}
   GradientLike(std::nullptr_t) {}
   GradientLike(Gradient gradient) : gradient_(gradient) {}
 
@@ -81,14 +87,17 @@ class Optimizer {
   int add(const std::string& name, T* data, std::vector<int64_t> shape, int group = 0,
           std::vector<int64_t> strides_in_bytes = {}) {
     for (int i = 0; i < engine_.leaves(); ++i)
-      if (engine_.leaf(i).name == name) throw std::invalid_argument("add(): there is a '" + name + "' already");
+      if (engine_.leaf(i).name == name)
+        throw std::invalid_argument("add(): there is a '" + name + "' already");
     if (!strides_in_bytes.empty() && strides_in_bytes.size() != shape.size())
       throw std::invalid_argument("add(): '" + name + "' has " + std::to_string(strides_in_bytes.size()) +
                                   " strides, expected " + std::to_string(shape.size()));
     for (const int64_t extent : shape)
-      if (extent < 0) throw std::invalid_argument("add(): '" + name + "' has an extent of " + std::to_string(extent));
+      if (extent < 0)
+        throw std::invalid_argument("add(): '" + name + "' has an extent of " + std::to_string(extent));
     prepared_ = false;
-    return engine_.add_leaf({name, data, format_of<T>(), std::move(shape), std::move(strides_in_bytes), group});
+    return engine_.add_leaf(
+        {name, data, format_of<T>(), std::move(shape), std::move(strides_in_bytes), group});
   }
 
   // One gradient a parameter, in the order in which they were added.
@@ -104,7 +113,8 @@ class Optimizer {
   void freeze(const std::string& leaf, bool frozen = true) { engine_.set_frozen(number_of(leaf), frozen); }
 
   // A slot of a parameter: its elements in C order, or null where these settings do not keep it.
-  template <class T> T* slot(const std::string& leaf, const std::string& name) {
+  template <class T>
+  T* slot(const std::string& leaf, const std::string& name) {
     prepare();
     const int number = number_of(leaf);
     if (arithmetic_of(engine_.leaf(number).format) != format_of<T>())
@@ -153,7 +163,8 @@ class Optimizer {
     const RuleInfo& rule = engine_.rule();
     const int index = rule.hyper_index(hyper);
     if (index >= 0) return index;
-    throw std::invalid_argument(rule.name + "() got an unknown hyper '" + hyper + "'; it takes " + rule.hyper_names());
+    throw std::invalid_argument(rule.name + "() got an unknown hyper '" + hyper + "'; it takes " +
+                                rule.hyper_names());
   }
 
   int number_of(const std::string& leaf) const {
@@ -172,7 +183,8 @@ class Optimizer {
     prepared_ = true;
   }
 
-  template <class Gradients> Outcome step_over(const Gradients& gradients) {
+  template <class Gradients>
+  Outcome step_over(const Gradients& gradients) {
     prepare();
     if (gradients.size() != gradients_.size())
       throw std::invalid_argument("step() got " + std::to_string(gradients.size()) + " gradients, expected " +
@@ -183,7 +195,8 @@ class Optimizer {
 
   Outcome taken(const Outcome& outcome) const {
     if (outcome.skipped && engine_.options().nonfinite == Nonfinite::raise)
-      throw std::domain_error("the norm of the gradients is not finite; no parameter, slot or clock was changed");
+      throw std::domain_error(
+          "the norm of the gradients is not finite; no parameter, slot or clock was changed");
     return outcome;
   }
 

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 
 class GlobalNorm(NamedTuple):
-    """Scale all gradients alike so that their norm together is at most `max_norm`: by max_norm / norm, exactly."""
+    """Scale all gradients alike so that their norm together is at most `max_norm`: by max_norm / norm, exactly.
+
+    >>> import numpy as np, schuss
+    >>> opt = schuss.SGD(np.zeros(2), clip=schuss.clipping.GlobalNorm(1.0))
+    >>> opt.step(np.array([3.0, 4.0])).clip_coef
+    0.2
+    """
 
     max_norm: float
 
 
 class LeafNorm(NamedTuple):
-    """Scale each leaf's gradient so that its own norm is at most `max_norm`."""
+    """Scale each leaf's gradient so that its own norm is at most `max_norm`.
+
+    >>> import numpy as np, schuss
+    >>> params = {"w": np.zeros(2), "b": np.zeros(1)}
+    >>> opt = schuss.SGD(params, lr=1.0, clip=schuss.clipping.LeafNorm(1.0))
+    >>> info = opt.step({"w": np.array([0.0, 5.0]), "b": np.array([0.5])})
+    >>> params["w"].tolist(), params["b"].tolist()
+    ([0.0, -1.0], [-0.5])
+    """
 
     max_norm: float
 
 
 class Value(NamedTuple):
-    """Hold each element within ± `limit`."""
+    """Hold each element within ± `limit`.
+
+    >>> import numpy as np, schuss
+    >>> w = np.zeros(2)
+    >>> info = schuss.SGD(w, lr=1.0, clip=schuss.clipping.Value(1.0)).step(np.array([-3.0, 0.5]))
+    >>> w.tolist()
+    [1.0, -0.5]
+    """
 
     limit: float
 
 
-ClipLike = Union[None, float, GlobalNorm, LeafNorm, Value]
+ClipLike = float | GlobalNorm | LeafNorm | Value | None
 
 _KINDS = {GlobalNorm: "global_norm", LeafNorm: "leaf_norm", Value: "value"}
 

@@ -21,7 +21,9 @@ class Group:
         Whether all of them are; may be set.
     """
 
-    def __init__(self, session: _core.Session, rule: Rule, index: int, name: str, leaves: range, hypers: dict[str, Any]):
+    def __init__(
+        self, session: _core.Session, rule: Rule, index: int, name: str, leaves: range, hypers: dict[str, Any]
+    ) -> None:
         self._session = session
         self._rule = rule
         self.index = index
@@ -41,10 +43,12 @@ class Group:
         return iter(self.hypers)
 
     def keys(self) -> list[str]:
+        """Names of the hypers."""
         return list(self.hypers)
 
     @property
     def frozen(self) -> bool:
+        """Whether all of its leaves are left as they are; may be set."""
         return all(self._session.frozen(leaf) for leaf in self.leaves)
 
     @frozen.setter

@@ -169,7 +169,9 @@ class Optimizer(_core.Stepper):
         self._set_frozen(names, False)
 
     def _set_frozen(self, names: tuple[str, ...], frozen: bool) -> None:
-        found = {name: [i for i, own in enumerate(self.names) if own == name or own.startswith(name + "/")] for name in names}
+        found = {
+            name: [i for i, own in enumerate(self.names) if own == name or own.startswith(name + "/")] for name in names
+        }
         for name, leaves in found.items():
             if not leaves:
                 raise ValueError(f"no leaf is named {name!r} or lies under it; there are {', '.join(self.names)}")
@@ -227,7 +229,8 @@ class Optimizer(_core.Stepper):
         return f"{type(self).__name__}({len(self.names)} leaves, {self._session.elements} elements, {hypers})"
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: it points into your arrays; use state_dict()")
+        name = type(self).__name__
+        raise TypeError(f"{name} cannot be pickled or copied: it points into your arrays; use state_dict()")
 
 
 class PointOptimizer(Optimizer):

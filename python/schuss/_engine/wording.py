@@ -47,7 +47,8 @@ def _hypers(rule: "dict[str, Any]", defaults: "dict[str, float | bool] | None" =
     for hyper in rule["hypers"]:
         kind = "bool" if hyper["range"] == "flag" else "float, schedule or callable"
         value = default(hyper) if defaults is None else f"{defaults.get(hyper['name'], default(hyper))!s}"
-        lines += [f"{hyper['name']} : {kind}, default {value}", f"    {_sentence(hyper['doc'] + RANGES[hyper['range']])}"]
+        meaning = _sentence(hyper["doc"] + RANGES[hyper["range"]])
+        lines += [f"{hyper['name']} : {kind}, default {value}", f"    {meaning}"]
     return lines
 
 
@@ -56,9 +57,9 @@ def _sentence(text: str) -> str:
 
 
 def _slots(rule: "dict[str, Any]") -> str:
+    kept = {True: "", False: " Kept only where the hypers need it."}
     return "\n".join(
-        f"{slot['name']}\n    {_sentence(slot['doc'])}{'' if slot['always'] else ' Kept only where the hypers need it.'}"
-        for slot in rule["slots"]
+        f"{slot['name']}\n    {_sentence(slot['doc'])}{kept[bool(slot['always'])]}" for slot in rule["slots"]
     )
 
 
@@ -112,6 +113,15 @@ params : as for `{rule["name"]}`
 {hypers}
 **common
     As for `{rule["name"]}`.
+
+Examples
+--------
+>>> import numpy as np, schuss
+>>> w = np.ones(2)
+>>> opt = schuss.{rule["name"]}.{one["name"]}(w)
+>>> info = opt.step(np.ones(2))
+>>> bool((w < 1).all())
+True
 """
 
 

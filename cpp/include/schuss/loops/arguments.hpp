@@ -12,8 +12,7 @@ struct MapArguments {
   const void* g;           // in
   void* slots[kMaxSlots];  // in, out
   const void* numbers;     // the prepared rule
-  double g_scale;          // the gradient is multiplied by this, then
-  double g_limit;          // held within ± this
+  double g_scale;          // the gradient is multiplied by this
   int64_t count;
 };
 

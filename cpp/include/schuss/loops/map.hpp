@@ -1,15 +1,9 @@
-// One phase over a chunk: load, scale and limit the gradient, apply the rule, store.
+// One phase over a chunk: load, scale the gradient, apply the rule, store.
 #pragma once
 #include "../formats/element.hpp"
 #include "arguments.hpp"
 
 namespace schuss {
-
-// Two comparisons that are one instruction each; a NaN stays.
-template <class T> SCHUSS_FN T limited(T x, T limit) {
-  x = limit < x ? limit : x;
-  return -limit > x ? -limit : x;
-}
 
 template <class T, unsigned Kept, int I> SCHUSS_FN T load_slot(T* const* slots, int64_t i) {
   if constexpr ((Kept >> I & 1u) != 0) return slots[I][i];
@@ -26,7 +20,7 @@ template <class Rule, class P, class G, unsigned Kept, int... I>
 SCHUSS_FN void map_chunk(const ::schuss::MapArguments& a, Indices<I...>) {
   using T = typename Arithmetic<P>::type;
   const Rule rule = *static_cast<const Rule*>(a.numbers);
-  const T scale = T(a.g_scale), limit = T(a.g_limit);
+  const T scale = T(a.g_scale);
   const int64_t count = a.count;
   P* const p = static_cast<P*>(a.p);
   const G* const g = static_cast<const G*>(a.g);
@@ -35,7 +29,7 @@ SCHUSS_FN void map_chunk(const ::schuss::MapArguments& a, Indices<I...>) {
   for (int64_t i = 0; i < count; ++i) {
     T value = load(p[i]);
     T s[] = {load_slot<T, Kept, I>(slots, i)..., T(0)};
-    rule.apply(value, limited(T(load(g[i])) * scale, limit), s[I]...);
+    rule.apply(value, T(load(g[i])) * scale, s[I]...);
     p[i] = Store<P>::nearest(value);
     (store_slot<T, Kept, I>(slots, i, s[I]), ...);
   }
