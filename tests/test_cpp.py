@@ -50,6 +50,7 @@ CLIPS = {
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("cpp"),
     pytest.mark.skipif(not (REPOSITORY / "cpp").exists(), reason="this test builds the source tree"),
     pytest.mark.skipif(CMAKE is None, reason="building needs CMake"),
 ]

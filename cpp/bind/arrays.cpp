@@ -98,18 +98,19 @@ PlainArray argument(const py::object& object, const std::string& where, ArrayRef
   return plain(array);
 }
 
-void apply(const std::string& name, const py::object& p, const py::object& g, const py::dict& slots, int64_t step, const py::dict& hypers) {
+// `arrays`: p, g and the slots in the catalog's order; those at the end may be left out.
+void apply(const std::string& name, const py::tuple& arrays, int64_t step, const py::dict& hypers) {
   const RuleInfo& rule = rule_named(name);
   const std::string call = name + "(): ";
   if (step < 1) throw py::value_error(call + "step is " + std::to_string(step) + ", expected 1 or more: it counts this step");
   std::vector<double> values;
-  for (std::size_t i = 0; i < rule.hypers.size(); ++i) {
-    const Hyper hyper = read_hyper(rule, int(i), hypers[py::str(rule.hypers[i].name)]);
+  for (const Hyper& hyper : read_hypers(rule, hypers)) {
     values.push_back(hyper.at(step - 1));
-    rule.check(int(i), values.back(), "");
+    rule.check(int(values.size()) - 1, values.back(), "");
   }
   rule.check_together(values.data());
   std::vector<ArrayRef> held(2 + rule.slots.size());
+  const py::object p = arrays[0], g = arrays[1];
   const PlainArray parameter = argument(p, call + "p", held[0], nullptr, true);
   const PlainArray gradient = argument(g, call + "g", held[1], &parameter, false);
   const unsigned mask = rule.mask(values.data());
@@ -118,7 +119,7 @@ void apply(const std::string& name, const py::object& p, const py::object& g, co
   if (held[0].torch) torch.append(p);
   for (std::size_t k = 0; k < rule.slots.size(); ++k) {
     const std::string& slot = rule.slots[k].name;
-    const py::object given = slots[py::str(slot)];
+    const py::object given = 2 + k < arrays.size() ? py::object(arrays[2 + k]) : py::none();
     if (!has(mask, unsigned(k))) {
       pointers.push_back(nullptr);
       continue;
@@ -143,7 +144,7 @@ void bind_arrays(py::module_& module) {
   module.def("clip_global_norm", &clip_global_norm);
   module.def("clip_leaf_norm", &clip_leaf_norm);
   module.def("clip_value", &clip_value);
-  module.def("apply", &apply, py::arg("rule"), py::arg("p"), py::arg("g"), py::arg("slots"), py::arg("step"), py::arg("hypers"));
+  module.def("apply", &apply, py::arg("rule"), py::arg("arrays"), py::arg("step"), py::arg("hypers"));
   module.def("stream", &time_stream, py::arg("reads"), py::arg("writes"), py::arg("elements"), py::arg("repeats"),
              py::call_guard<py::gil_scoped_release>(),
              "Seconds of each pass of a bare loop over float32 streams.");

@@ -30,10 +30,7 @@ int slot_index(const Session& session, const std::string& name) {
 
 std::vector<std::string> slots_kept(const std::string& name, const py::dict& values, int64_t step) {
   const RuleInfo& rule = rule_named(name);
-  std::vector<Hyper> hypers;
-  for (std::size_t i = 0; i < rule.hypers.size(); ++i)
-    hypers.push_back(read_hyper(rule, int(i), values[py::str(rule.hypers[i].name)]));
-  const unsigned mask = mask_of(rule, hypers, step);
+  const unsigned mask = mask_of(rule, read_hypers(rule, values), step);
   std::vector<std::string> names;
   for (std::size_t k = 0; k < rule.slots.size(); ++k)
     if (has(mask, unsigned(k))) names.push_back(rule.slots[k].name);
@@ -65,11 +62,7 @@ void bind_session(py::module_& module) {
            })
       .def("set_hypers",
            [](Session& session, int group, const py::dict& values) {
-             const RuleInfo& rule = session.engine.rule();
-             std::vector<Hyper> hypers;
-             for (std::size_t i = 0; i < rule.hypers.size(); ++i)
-               hypers.push_back(read_hyper(rule, int(i), values[py::str(rule.hypers[i].name)]));
-             session.engine.set_hypers(group, std::move(hypers));
+             session.engine.set_hypers(group, read_hypers(session.engine.rule(), values));
            })
       .def("set_frozen", [](Session& s, int leaf, bool frozen) { s.engine.set_frozen(leaf, frozen); })
       .def("frozen", [](const Session& s, int leaf) { return s.engine.frozen(leaf); })

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "dispatch.hpp"
+#include "plan.hpp"
 #include "session.hpp"
 #include "threads.hpp"
 
@@ -31,6 +32,7 @@ PYBIND11_MODULE(_core, module) {
   // Not while the module is made: an error there would come out as an ImportError.
   module.def("start", [] { return thread_count(), std::string(level().name); },
              "The level in use. A wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS is a ValueError.");
+  module.attr("elements_per_thread") = kElementsPerThread;
   module.def("get_num_threads", &thread_count, R"(Threads a large step is spread over.
 
 Examples

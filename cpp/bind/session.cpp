@@ -63,11 +63,15 @@ py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>&
 
 Hyper read_hyper(const RuleInfo& rule, int index, const py::handle& value) {
   const HyperInfo& info = rule.hypers[std::size_t(index)];
-  const std::string where = rule.name + "(): " + info.name;
   Hyper hyper;
+  if (info.range == Range::flag ? PyBool_Check(value.ptr()) : PyFloat_CheckExact(value.ptr())) {
+    hyper.value = PyFloat_AsDouble(value.ptr());
+    return hyper;
+  }
+  const std::string where = rule.name + "(): " + info.name;
   if (info.range == Range::flag) {
     if (PyCallable_Check(value.ptr())) refuse_hyper(where, value, "True or False: it decides which slots there are");
-    hyper.value = PyBool_Check(value.ptr()) ? double(value.ptr() == Py_True) : number(where, value, "True or False");
+    hyper.value = number(where, value, "True or False");
   } else if (py::isinstance<Schedule>(value)) {
     const auto schedule = value.cast<Schedule>();
     if (holds_function(schedule)) hyper.schedule = from_callable(where, py::reinterpret_borrow<py::object>(value));
@@ -80,6 +84,17 @@ Hyper read_hyper(const RuleInfo& rule, int index, const py::handle& value) {
     refuse_hyper(where, value, "a number, a schedule or a callable step -> float");
   }
   return hyper;
+}
+
+std::vector<Hyper> read_hypers(const RuleInfo& rule, const py::dict& hypers) {
+  std::vector<Hyper> values;
+  values.reserve(rule.hypers.size());
+  for (std::size_t i = 0; i < rule.hypers.size(); ++i) {
+    PyObject* value = PyDict_GetItemString(hypers.ptr(), rule.hypers[i].name.c_str());
+    if (!value) throw py::key_error(rule.hypers[i].name);
+    values.push_back(read_hyper(rule, int(i), value));
+  }
+  return values;
 }
 
 Session::Session(const std::string& rule, EngineOptions options) : engine(rule_named(rule), std::move(options)) {
@@ -97,10 +112,7 @@ py::list Session::begin_group(const py::object& tree) {
 }
 
 void Session::commit_group(const py::object& tree, const py::dict& hypers, const std::vector<LeafPlan>& leaves, bool grouped) {
-  const RuleInfo& rule = engine.rule();
-  std::vector<Hyper> values;
-  for (std::size_t i = 0; i < rule.hypers.size(); ++i)
-    values.push_back(read_hyper(rule, int(i), hypers[py::str(rule.hypers[i].name)]));
+  std::vector<Hyper> values = read_hypers(engine.rule(), hypers);
   std::vector<ArrayRef> arrays(leaves.size());
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     Refusal refusal;

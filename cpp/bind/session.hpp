@@ -8,6 +8,9 @@ namespace schuss {
 // A number, a schedule of the core, or any callable step -> float; else a TypeError naming the hyper.
 Hyper read_hyper(const RuleInfo& rule, int index, const py::handle& value);
 
+// All settings of a rule from a dict that has them.
+std::vector<Hyper> read_hypers(const RuleInfo& rule, const py::dict& hypers);
+
 class Session : private GradientSink {
  public:
   Session(const std::string& rule, EngineOptions options);

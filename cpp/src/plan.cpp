@@ -8,9 +8,6 @@ namespace {
 // Beside its bytes a chunk costs about what this many bytes do: looking up the leaf, calling the loop.
 constexpr int64_t kChunkOverhead = 256;
 
-// Below this a second thread costs more than it saves (measured: waking it takes 2 to 3 microseconds).
-constexpr int64_t kElementsPerThread = 32 * 1024;
-
 }  // namespace
 
 void Plan::add(Leaf leaf) {

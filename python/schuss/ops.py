@@ -30,22 +30,20 @@ def _function(rule: Rule) -> Callable[..., None]:
             *(inspect.Parameter(name, keyword, default=value) for name, value in rule.defaults.items()),
         ]
     )
-    slots = tuple(slot.name for slot in rule.slots)
+    arrays = ("p", "g", *(slot.name for slot in rule.slots))
+    needed = 2 + sum(slot.always for slot in rule.slots)
     defaults = rule.defaults
 
-    def function(*arguments: Any, **named: Any) -> None:
-        for name in named:
-            if name not in signature.parameters:
-                rule.index(name, rule.function)
-        given = signature.bind(*arguments, **named).arguments
-        _core.apply(
-            rule.function,
-            given["p"],
-            given["g"],
-            {slot: given.get(slot) for slot in slots},
-            given.get("step", 1),
-            {name: given.get(name, value) for name, value in defaults.items()},
-        )
+    def function(*given: Any, step: int = 1, **named: Any) -> None:
+        # Spelt out, since binding a signature would take ten times as long as a small step.
+        if named.keys() - defaults.keys() or not needed <= len(given) <= len(arrays):
+            for name in named:
+                if name not in arrays:
+                    rule.index(name, rule.function)
+            bound = signature.bind(*given, **named).arguments
+            given = tuple(bound.pop(name, None) for name in arrays)
+            named = bound
+        _core.apply(rule.function, given, step, defaults | named)
 
     function.__name__ = function.__qualname__ = rule.function
     function.__module__ = "schuss.ops"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+from time import perf_counter
 from typing import TypedDict
 
+import numpy as np
+
 from schuss import _core
-from schuss._engine.catalog import Rule
+from schuss._engine.catalog import Rule, rules
 
 _SIZES = {"float64": 8, "float32": 4, "bfloat16": 2}
 _LARGEST_TRIAL = 1 << 24  # elements: beyond this, time grows in proportion
+_IN_CACHE = (4096, 16384)  # elements
 _CALL = 5e-7  # seconds a call costs whatever it does
 
 
@@ -19,7 +24,21 @@ class Cost(TypedDict):
     bytes_moved: int  # by the passes of a real step
     bytes_kept: int  # slots and accumulators, beside the parameters
     flops: int
-    seconds: float  # predicted here: a bare stream of as many bytes, timed just now
+    seconds: float  # predicted here: the slower of a bare stream of as many bytes and the arithmetic in cache, timed just now
+
+
+@cache
+def _seconds_an_element(function: str) -> float:
+    """What a rule's arithmetic takes on float32 in cache: from a smaller and a larger array, so that calling drops out."""
+    rule = rules()[function]
+    arrays = {size: tuple(np.ones(size, np.float32) for _ in range(2 + len(rule.slots))) for size in _IN_CACHE}
+    best = dict.fromkeys(_IN_CACHE, float("inf"))
+    for size in _IN_CACHE * 15:
+        start = perf_counter()
+        _core.apply(function, arrays[size], 1, rule.defaults)
+        best[size] = min(best[size], perf_counter() - start)
+    small, large = _IN_CACHE
+    return max(0.0, best[large] - best[small]) / (large - small)
 
 
 def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cost:
@@ -45,11 +64,13 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
         flops += count * sum(rule.operations[mask].values())
         streams = max(streams, (2 + slots, 1 + slots))
     trial = max(1, min(elements, _LARGEST_TRIAL))
-    seconds = sorted(_core.stream(*streams, trial, 9))[4] / (4 * trial * sum(streams))
+    stream = moved * sorted(_core.stream(*streams, trial, 9))[4] / (4 * trial * sum(streams))
+    busy = min(_core.get_num_threads(), max(1, elements // _core.elements_per_thread))
+    arithmetic_time = elements * _seconds_an_element(rule.function) / busy
     return {
         "elements": elements,
         "bytes_moved": moved,
         "bytes_kept": kept,
         "flops": flops,
-        "seconds": _CALL + moved * seconds,
+        "seconds": _CALL + max(stream, arithmetic_time),
     }
