@@ -272,8 +272,8 @@ def test_an_interrupt_ends_a_training_loop() -> None:
     code = f"""
 import numpy as np, schuss
 p = np.zeros({BIG}); opt = schuss.SGD(p); g = np.ones({BIG})
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         opt.step(g)
 except KeyboardInterrupt:

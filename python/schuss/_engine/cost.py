@@ -24,12 +24,12 @@ class Cost(TypedDict):
     bytes_moved: int  # by the passes of a real step
     bytes_kept: int  # slots and accumulators, beside the parameters
     flops: int
-    seconds: float  # predicted here: the slower of a bare stream of as many bytes and the arithmetic in cache, timed just now
+    seconds: float  # predicted here: the slower of a bare stream of the bytes and the arithmetic in cache, as timed now
 
 
 @cache
 def _seconds_an_element(function: str) -> float:
-    """What a rule's arithmetic takes on float32 in cache: from a smaller and a larger array, so that calling drops out."""
+    """What a rule's arithmetic takes on float32 in cache: of two sizes, so that the call itself drops out."""
     rule = rules()[function]
     arrays = {size: tuple(np.ones(size, np.float32) for _ in range(2 + len(rule.slots))) for size in _IN_CACHE}
     best = dict.fromkeys(_IN_CACHE, float("inf"))
