@@ -286,7 +286,7 @@ def test_what_is_wrong_is_named_and_what_is_right_works(agreed: tuple[bytes, lis
         "0.75 1.75 1 0.5 0.5",  # stepped once, by lr (1 - beta)
         "0.75 2",  # frozen: the clock goes on, the leaf does not
         "0",  # 0.75 - lr (beta v + g) with v = 0.5, to 0.125; the point is lr beta v below it
-        "-0.25 0.75",
+        "-0.25 0.75 2",  # and nothing was left to flush
     ]
 
 

@@ -161,7 +161,7 @@ void show_refusals() {
     std::cout << w[0] << "\n";
   }
   nesterov.step({g});
-  std::cout << w[0] << " " << nesterov.slot<float>("w", "v")[0] << "\n";
+  std::cout << w[0] << " " << nesterov.slot<float>("w", "v")[0] << " " << nesterov.flush().step << "\n";
 }
 
 }  // namespace

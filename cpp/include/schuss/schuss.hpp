@@ -103,7 +103,14 @@ class Optimizer {
   // One gradient a parameter, in the order in which they were added.
   Outcome step(std::initializer_list<GradientLike> gradients) { return step_over(gradients); }
   Outcome step(const std::vector<GradientLike>& gradients) { return step_over(gradients); }
-  Outcome flush() { return taken(engine_.flush()); }  // the step of the micro-gradients held so far
+
+  // The step of the micro-gradients held so far; none is taken where there are none.
+  Outcome flush() {
+    if (engine_.pending() > 0) return taken(engine_.flush());
+    Outcome nothing;
+    nothing.step = clock();
+    return nothing;
+  }
 
   int64_t clock() const { return engine_.steps(); }
   const Hyper& operator[](const std::string& hyper) const { return engine_.hyper(0, index_of(hyper)); }
