@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -142,11 +143,27 @@ def test_a_parameter_without_gradient_keeps_torchs_bias_correction() -> None:
 # optax: the same names, other conventions, each reached by hyper-parameters.
 
 
+def x64_of(jax: Any) -> Any:
+    """JAX's context of 64 bits, under its newer or its older name."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+
+    return enable_x64()
+
+
+def accumulated(optax: Any, inner: Any, k: int) -> Any:
+    """MultiSteps in float64: newer releases keep a float32 sum unless told otherwise."""
+    named = "accumulator_dtype" in inspect.signature(optax.MultiSteps).parameters
+    options = {"accumulator_dtype": "float64"} if named else {}
+    return optax.MultiSteps(inner, k, **options).gradient_transformation()
+
+
 def optax_walk(make: Callable[[Any], Any], p: np.ndarray, grads: list[np.ndarray]) -> tuple[np.ndarray, float]:
     """Parameters after optax's steps in float64, and the largest value that any took."""
     jax = pytest.importorskip("jax", reason="the witness of this test is optax")
     optax = pytest.importorskip("optax", reason="the witness of this test is optax")
-    with jax.enable_x64(True):
+    with x64_of(jax):
         transform = make(optax)
         params = jax.numpy.asarray(p)
         state = transform.init(params)
@@ -218,7 +235,7 @@ DIALECTS: list[tuple[str, str, dict[str, Any], Callable[[Any], Any]]] = [
         "accumulation as the mean of k gradients",
         "adamw",
         {"lr": 0.01, "weight_decay": 1e-4, "accumulate": 4},
-        lambda optax: optax.MultiSteps(optax.adamw(0.01), 4, accumulator_dtype="float64").gradient_transformation(),
+        lambda optax: accumulated(optax, optax.adamw(0.01), 4),
     ),
 ]
 

@@ -183,6 +183,11 @@ Outcome Engine::step(const Gradient* gradients) {
   return s.outcome;
 }
 
-Outcome Engine::flush() { return step(nullptr); }
+Outcome Engine::flush() {
+  if (state_->pending > 0) return step(nullptr);
+  Outcome nothing;
+  nothing.step = state_->steps;
+  return nothing;
+}
 
 }  // namespace schuss
