@@ -242,7 +242,9 @@ def test_no_file_is_longer_than_400_lines() -> None:
 
 
 def test_a_rule_is_a_page_at_most() -> None:
-    headers = sources(INCLUDE / "rules", ".hpp")
+    common = {"rule.hpp", "table.hpp"}  # what rules are made of, and the list of them
+    headers = [each for each in sources(INCLUDE / "rules", ".hpp") if each.name not in common]
+    assert headers
     assert {path.name: lines(path) for path in headers if lines(path) > 60} == {}
 
 

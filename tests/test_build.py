@@ -79,9 +79,7 @@ def test_readme_has_two_commands_and_ci_runs_the_one_for_the_tests() -> None:
     assert "pytest" in tests
     awk = re.search(r"command=\$\(awk '(.+)' README.md\)", read(".ci/run"))
     assert awk
-    found = subprocess.run(
-        ["awk", awk[1], "README.md"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
+    found = subprocess.run(["awk", awk[1], "README.md"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert found.stdout.splitlines() == [tests]
 
 
@@ -154,13 +152,9 @@ def test_levels_give_one_set_of_bits_from_cpp(native: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("processor", "level"), [("aarch64", "aarch64"), ("riscv64", "plain")])
-def test_another_architecture_gives_the_same_bits(
-    native: Path, tmp_path: Path, processor: str, level: str
-) -> None:
+def test_another_architecture_gives_the_same_bits(native: Path, tmp_path: Path, processor: str, level: str) -> None:
     """Built by a cross compiler, run under an emulator. riscv64 has no level of its own: it takes the plain one."""
     compiler, emulator = tool(f"{processor}-linux-gnu-g++"), tool(f"qemu-{processor}-static")
-    program = built(
-        tmp_path, compiler, "-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={processor}"
-    )
+    program = built(tmp_path, compiler, "-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={processor}")
     got = bits_of(program, level, emulator, "-L", f"/usr/{processor}-linux-gnu")
     assert difference(got, bits_of(native, schuss.info()["levels"][0])) == []

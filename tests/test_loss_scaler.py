@@ -39,9 +39,7 @@ class Reference:
     hysteresis=st.integers(1, 4),
     overflows=st.lists(st.booleans(), max_size=60),
 )
-def test_every_history_moves_the_scale_as_the_reference(
-    scale, growth, backoff, interval, hysteresis, overflows
-):
+def test_every_history_moves_the_scale_as_the_reference(scale, growth, backoff, interval, hysteresis, overflows):
     scaler = LossScaler(scale, growth, backoff, interval, 1.0, 2048.0, hysteresis)
     want = Reference(scale, growth, backoff, interval, 1.0, 2048.0, hysteresis)
     for overflow in overflows:

@@ -43,13 +43,16 @@ bool numpy_format(PyObject* dtype, Format& format, Refusal& refusal) {
 }
 
 bool is_exactly_ndarray(PyObject* object) {
-  return reinterpret_cast<PyObject*>(Py_TYPE(object)) == reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
+  return reinterpret_cast<PyObject*>(Py_TYPE(object)) ==
+         reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
 }
 
 bool read_numpy(PyObject* object, ArrayRef& array, Refusal& refusal) {
   const auto* proxy = py::detail::array_proxy(object);
   if (!is_exactly_ndarray(object) && PyObject_HasAttrString(object, "mask"))
-    return refusal = {true, kind_of(object) + ", whose mask a step would not heed; expected a plain array (its .data)"}, false;
+    return refusal = {true, kind_of(object) +
+                                ", whose mask a step would not heed; expected a plain array (its .data)"},
+           false;
   static_assert(sizeof(*proxy->dimensions) == sizeof(int64_t));
   array.data = proxy->data;
   array.dimensions = proxy->nd;
@@ -98,34 +101,45 @@ bool read_torch(PyObject* object, ArrayRef& array, Refusal& refusal) {
   if (dtype.ptr() == torch.f32) array.format = Format::f32;
   else if (dtype.ptr() == torch.f64) array.format = Format::f64;
   else if (dtype.ptr() == torch.bf16) array.format = Format::bf16;
-  else return refusal = {true, "dtype " + std::string(py::str(dtype)) + ", expected float64, float32 or bfloat16"}, false;
+  else
+    return refusal = {true,
+                      "dtype " + std::string(py::str(dtype)) + ", expected float64, float32 or bfloat16"},
+           false;
   if (!tensor.attr("is_cpu").cast<bool>())
-    return refusal = {false, "on device " + std::string(py::str(tensor.attr("device"))) + ", expected the CPU"}, false;
+    return refusal = {false,
+                      "on device " + std::string(py::str(tensor.attr("device"))) + ", expected the CPU"},
+           false;
   if (py::object(tensor.attr("layout")).ptr() != torch.strided)
-    return refusal = {true, "a torch tensor of layout " + std::string(py::str(tensor.attr("layout"))) + ", expected a strided one"}, false;
+    return refusal = {true, "a torch tensor of layout " + std::string(py::str(tensor.attr("layout"))) +
+                                ", expected a strided one"},
+           false;
   const py::tuple shape = tensor.attr("shape"), strides = tensor.attr("stride")();
   array.own.clear();
   for (const auto extent : shape) array.own.push_back(extent.cast<int64_t>());
-  for (const auto stride : strides) array.own.push_back(stride.cast<int64_t>() * int64_t(size_of(array.format)));
+  for (const auto stride : strides)
+    array.own.push_back(stride.cast<int64_t>() * int64_t(size_of(array.format)));
   array.dimensions = int(shape.size());
   array.shape = array.own.data();
   array.strides = array.own.data() + shape.size();
   array.data = reinterpret_cast<char*>(tensor.attr("data_ptr")().cast<std::uintptr_t>());
-  array.c_order = dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
+  array.c_order =
+      dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
   array.writable = true;
   array.torch = true;
   return true;
 }
 
 bool is_jax(PyObject* object) {
-  const std::string module = py::str(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(Py_TYPE(object))).attr("__module__"));
+  const std::string module = py::str(
+      py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(Py_TYPE(object))).attr("__module__"));
   return module.rfind("jax", 0) == 0;
 }
 
 bool read_dlpack(PyObject* object, ArrayRef& array, Refusal& refusal) {
   const auto source = py::reinterpret_borrow<py::object>(object);
   const py::tuple device = source.attr("__dlpack_device__")();
-  if (device[0].cast<int>() != dlpack::kCPU) return refusal = {false, "on a device that is not the CPU, expected the CPU"}, false;
+  if (device[0].cast<int>() != dlpack::kCPU)
+    return refusal = {false, "on a device that is not the CPU, expected the CPU"}, false;
   dlpack::Import import;
   if (!dlpack::import(source, import, refusal)) return false;
   array.own = std::move(import.shape_and_strides);
@@ -135,7 +149,8 @@ bool read_dlpack(PyObject* object, ArrayRef& array, Refusal& refusal) {
   array.shape = array.own.data();
   array.strides = array.own.data() + import.dimensions;
   array.writable = !import.read_only;
-  array.c_order = dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
+  array.c_order =
+      dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
   array.torch = false;
   array.keep = std::move(import.capsule);
   return true;
@@ -173,11 +188,15 @@ bool ArrayRef::has_shape(const std::vector<int64_t>& other) const {
 }
 
 bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
-  if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_)) return read_numpy(object, array, refusal);
-  if (torch_types().tensor && PyObject_TypeCheck(object, torch_types().tensor)) return read_torch(object, array, refusal);
-  if (!PyType_Check(object) && PyObject_HasAttrString(object, "__dlpack__")) return read_dlpack(object, array, refusal);
+  if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_))
+    return read_numpy(object, array, refusal);
+  if (torch_types().tensor && PyObject_TypeCheck(object, torch_types().tensor))
+    return read_torch(object, array, refusal);
+  if (!PyType_Check(object) && PyObject_HasAttrString(object, "__dlpack__"))
+    return read_dlpack(object, array, refusal);
   if (!PyType_Check(object) && PyObject_HasAttrString(object, "__array_interface__")) {
-    py::object view = py::module_::import("numpy").attr("asarray")(py::reinterpret_borrow<py::object>(object));
+    py::object view =
+        py::module_::import("numpy").attr("asarray")(py::reinterpret_borrow<py::object>(object));
     if (!read_numpy(view.ptr(), array, refusal)) return false;
     array.keep = std::move(view);
     return true;
@@ -189,9 +208,12 @@ bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
 
 bool read_writable(PyObject* object, ArrayRef& array, Refusal& refusal) {
   if (is_jax(object))
-    return refusal = {true, "a JAX array, which is immutable; Schuss updates in place, so keep the parameters in a "
-                            "NumPy array (np.array(x)), and hand JAX gradients to step()"}, false;
-  if (PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(py::module_::import("numpy").attr("generic").ptr())))
+    return refusal = {true,
+                      "a JAX array, which is immutable; Schuss updates in place, so keep the parameters in a "
+                      "NumPy array (np.array(x)), and hand JAX gradients to step()"},
+           false;
+  if (PyObject_TypeCheck(object,
+                         reinterpret_cast<PyTypeObject*>(py::module_::import("numpy").attr("generic").ptr())))
     return refusal = {true, kind_of(object) + ", a scalar that cannot be written; expected an array"}, false;
   if (!read_array(object, array, refusal)) return false;
   if (!array.writable) return refusal = {false, "read-only, expected an array that can be written"}, false;

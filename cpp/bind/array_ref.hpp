@@ -30,8 +30,8 @@ struct ArrayRef {
   bool c_order = true;               // and aligned
   bool writable = true;
   bool torch = false;
-  py::object keep;              // what the pointers lean on, beyond the object itself
-  std::vector<int64_t> own;     // shape and strides where the object keeps none that can be pointed at
+  py::object keep;           // what the pointers lean on, beyond the object itself
+  std::vector<int64_t> own;  // shape and strides where the object keeps none that can be pointed at
 
   int64_t count() const;
   std::pair<const char*, const char*> extent() const;  // of the bytes it spans

@@ -1,4 +1,5 @@
-// Plain functions on arrays: what an array is, norms and clipping, a rule without an optimizer, the bare stream.
+// Plain functions on arrays: what an array is, norms and clipping, a rule without an optimizer, the bare
+// stream.
 #include "arrays.hpp"
 
 #include <pybind11/stl.h>
@@ -25,9 +26,10 @@ py::dict describe(const py::object& object, const std::string& where) {
   if (!read_writable(object.ptr(), array, refusal)) refusal.raise(where);
   py::list shape, strides;
   for (int d = 0; d < array.dimensions; ++d) shape.append(array.shape[d]), strides.append(array.strides[d]);
-  return py::dict(py::arg("address") = reinterpret_cast<std::uintptr_t>(array.data), py::arg("dtype") = name_of(array.format),
-                  py::arg("itemsize") = size_of(array.format), py::arg("shape") = py::tuple(shape),
-                  py::arg("strides") = py::tuple(strides), py::arg("c_order") = array.c_order);
+  return py::dict(py::arg("address") = reinterpret_cast<std::uintptr_t>(array.data),
+                  py::arg("dtype") = name_of(array.format), py::arg("itemsize") = size_of(array.format),
+                  py::arg("shape") = py::tuple(shape), py::arg("strides") = py::tuple(strides),
+                  py::arg("c_order") = array.c_order);
 }
 
 // Every leaf of a container of arrays to be written, with the names they go by.
@@ -64,7 +66,8 @@ double clip_global_norm(const py::object& grads, double limit) {
   const Tree tree(grads, "grads");
   const double norm = norms_of(tree.arrays).global;
   if (norm - norm == 0 && norm > limit) {
-    scale_arrays(tree.arrays, std::vector<double>(tree.arrays.size(), limit / norm), std::numeric_limits<double>::infinity());
+    scale_arrays(tree.arrays, std::vector<double>(tree.arrays.size(), limit / norm),
+                 std::numeric_limits<double>::infinity());
     tree.written();
   }
   return norm;
@@ -89,12 +92,14 @@ void clip_value(const py::object& grads, double limit) {
 }
 
 // What one array argument of a plain rule function must be.
-PlainArray argument(const py::object& object, const std::string& where, ArrayRef& array, const PlainArray* like, bool written) {
+PlainArray argument(const py::object& object, const std::string& where, ArrayRef& array,
+                    const PlainArray* like, bool written) {
   Refusal refusal;
-  if (!(written ? read_writable(object.ptr(), array, refusal) : read_array(object.ptr(), array, refusal))) refusal.raise(where);
+  if (!(written ? read_writable(object.ptr(), array, refusal) : read_array(object.ptr(), array, refusal)))
+    refusal.raise(where);
   if (like && !array.has_shape(like->shape))
-    throw py::value_error(where + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) + ", expected " +
-                          shape_text(like->shape.data(), like->shape.size()));
+    throw py::value_error(where + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) +
+                          ", expected " + shape_text(like->shape.data(), like->shape.size()));
   return plain(array);
 }
 
@@ -102,7 +107,9 @@ PlainArray argument(const py::object& object, const std::string& where, ArrayRef
 void apply(const std::string& name, const py::tuple& arrays, int64_t step, const py::dict& hypers) {
   const RuleInfo& rule = rule_named(name);
   const std::string call = name + "(): ";
-  if (step < 1) throw py::value_error(call + "step is " + std::to_string(step) + ", expected 1 or more: it counts this step");
+  if (step < 1)
+    throw py::value_error(call + "step is " + std::to_string(step) +
+                          ", expected 1 or more: it counts this step");
   std::vector<double> values;
   for (const Hyper& hyper : read_hypers(rule, hypers)) {
     values.push_back(hyper.at(step - 1));
@@ -127,8 +134,10 @@ void apply(const std::string& name, const py::tuple& arrays, int64_t step, const
     if (given.is_none()) throw py::type_error(call + "slot " + slot + " is missing: these hypers keep it");
     const PlainArray array = argument(given, call + slot, held[2 + k], &parameter, true);
     if (array.format != arithmetic_of(parameter.format))
-      throw py::type_error(call + slot + ": dtype " + name_of(array.format) + ", expected " + name_of(arithmetic_of(parameter.format)));
-    if (!array.strides.empty()) throw py::value_error(call + slot + ": strided, expected an array in C order");
+      throw py::type_error(call + slot + ": dtype " + name_of(array.format) + ", expected " +
+                           name_of(arithmetic_of(parameter.format)));
+    if (!array.strides.empty())
+      throw py::value_error(call + slot + ": strided, expected an array in C order");
     if (held[2 + k].torch) torch.append(given);
     pointers.push_back(array.data);
   }
@@ -145,8 +154,8 @@ void bind_arrays(py::module_& module) {
   module.def("clip_leaf_norm", &clip_leaf_norm);
   module.def("clip_value", &clip_value);
   module.def("apply", &apply, py::arg("rule"), py::arg("arrays"), py::arg("step"), py::arg("hypers"));
-  module.def("stream", &time_stream, py::arg("reads"), py::arg("writes"), py::arg("elements"), py::arg("repeats"),
-             py::call_guard<py::gil_scoped_release>(),
+  module.def("stream", &time_stream, py::arg("reads"), py::arg("writes"), py::arg("elements"),
+             py::arg("repeats"), py::call_guard<py::gil_scoped_release>(),
              "Seconds of each pass of a bare loop over float32 streams.");
 }
 

@@ -6,15 +6,17 @@
 namespace schuss {
 namespace {
 
-EngineOptions options(const std::string& clip, double limit, const std::string& nonfinite, int accumulate, bool grad_norm,
-                      std::shared_ptr<LossScale> scaler) {
+EngineOptions options(const std::string& clip, double limit, const std::string& nonfinite, int accumulate,
+                      bool grad_norm, std::shared_ptr<LossScale> scaler) {
   EngineOptions result;
   result.clip.kind = clip == "global_norm" ? ClipKind::global_norm
                      : clip == "leaf_norm" ? ClipKind::leaf_norm
                      : clip == "value"     ? ClipKind::value
                                            : ClipKind::none;
   result.clip.limit = limit;
-  result.nonfinite = nonfinite == "raise" ? Nonfinite::raise : nonfinite == "apply" ? Nonfinite::apply : Nonfinite::skip;
+  result.nonfinite = nonfinite == "raise"   ? Nonfinite::raise
+                     : nonfinite == "apply" ? Nonfinite::apply
+                                            : Nonfinite::skip;
   result.accumulate = accumulate;
   result.grad_norm = grad_norm;
   result.scaler = std::move(scaler);
@@ -40,22 +42,26 @@ std::vector<std::string> slots_kept(const std::string& name, const py::dict& val
 }  // namespace
 
 void bind_session(py::module_& module) {
-  module.def("slots_kept", &slots_kept, "Names of the slots a rule keeps under these hypers, which are checked.");
+  module.def("slots_kept", &slots_kept,
+             "Names of the slots a rule keeps under these hypers, which are checked.");
   py::class_<Session>(module, "Session")
-      .def(py::init([](const std::string& rule, const std::string& clip, double limit, const std::string& nonfinite,
-                       int accumulate, bool grad_norm, std::shared_ptr<LossScale> scaler) {
-             return std::make_unique<Session>(rule, options(clip, limit, nonfinite, accumulate, grad_norm, std::move(scaler)));
+      .def(py::init([](const std::string& rule, const std::string& clip, double limit,
+                       const std::string& nonfinite, int accumulate, bool grad_norm,
+                       std::shared_ptr<LossScale> scaler) {
+             return std::make_unique<Session>(
+                 rule, options(clip, limit, nonfinite, accumulate, grad_norm, std::move(scaler)));
            }),
-           py::arg("rule"), py::kw_only(), py::arg("clip"), py::arg("limit"), py::arg("nonfinite"), py::arg("accumulate"),
-           py::arg("grad_norm"), py::arg("scaler"))
+           py::arg("rule"), py::kw_only(), py::arg("clip"), py::arg("limit"), py::arg("nonfinite"),
+           py::arg("accumulate"), py::arg("grad_norm"), py::arg("scaler"))
       .def("begin_group", &Session::begin_group)
-      .def("commit_group",
-           [](Session& session, const py::object& tree, const py::dict& hypers,
-              const std::vector<std::tuple<std::string, py::object, std::vector<int>>>& leaves, bool grouped) {
-             std::vector<Session::LeafPlan> plans;
-             for (const auto& [name, object, sources] : leaves) plans.push_back({name, object, sources});
-             session.commit_group(tree, hypers, plans, grouped);
-           })
+      .def(
+          "commit_group",
+          [](Session& session, const py::object& tree, const py::dict& hypers,
+             const std::vector<std::tuple<std::string, py::object, std::vector<int>>>& leaves, bool grouped) {
+            std::vector<Session::LeafPlan> plans;
+            for (const auto& [name, object, sources] : leaves) plans.push_back({name, object, sources});
+            session.commit_group(tree, hypers, plans, grouped);
+          })
       .def("set_hyper",
            [](Session& session, int group, int index, const py::object& value) {
              session.engine.set_hyper(group, index, read_hyper(session.engine.rule(), index, value));
@@ -66,19 +72,22 @@ void bind_session(py::module_& module) {
            })
       .def("set_frozen", [](Session& s, int leaf, bool frozen) { s.engine.set_frozen(leaf, frozen); })
       .def("frozen", [](const Session& s, int leaf) { return s.engine.frozen(leaf); })
-      .def("slot", [](const Session& s, int leaf, const std::string& name) { return s.slot(leaf, slot_index(s, name)); })
+      .def("slot", [](const Session& s, int leaf,
+                      const std::string& name) { return s.slot(leaf, slot_index(s, name)); })
       .def("accumulator", &Session::accumulator)
       .def("accumulated", [](const Session& s, int leaf) { return s.engine.accumulated(leaf); })
       .def("shape", [](const Session& s, int leaf) { return py::tuple(py::cast(s.engine.leaf(leaf).shape)); })
       .def("dtype", [](const Session& s, int leaf) { return name_of(s.engine.leaf(leaf).format); })
       .def("clock", [](const Session& s, int leaf) { return s.engine.leaf_clock(leaf); })
       .def("set_clock", [](Session& s, int leaf, int64_t clock) { s.engine.set_leaf_clock(leaf, clock); })
-      .def("set_pending", [](Session& s, int pending, const std::vector<bool>& held) { s.engine.set_pending(pending, held); })
+      .def("set_pending", [](Session& s, int pending,
+                             const std::vector<bool>& held) { s.engine.set_pending(pending, held); })
       .def("to_point", &Session::to_point)
       .def("from_point", &Session::from_point)
       .def("original", &Session::original)
-      .def_property("steps", [](const Session& s) { return s.engine.steps(); },
-                    [](Session& s, int64_t steps) { s.engine.set_steps(steps); })
+      .def_property(
+          "steps", [](const Session& s) { return s.engine.steps(); },
+          [](Session& s, int64_t steps) { s.engine.set_steps(steps); })
       .def_property_readonly("pending", [](const Session& s) { return s.engine.pending(); })
       .def_property_readonly("leaves", [](const Session& s) { return s.engine.leaves(); })
       .def_property_readonly("elements", [](const Session& s) { return s.engine.elements(); });

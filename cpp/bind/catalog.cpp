@@ -19,8 +19,9 @@ const char* range_name(Range range) {
 }
 
 py::dict operations(const OperationCount& count) {
-  return py::dict(py::arg("add") = count.add, py::arg("multiply") = count.multiply, py::arg("divide") = count.divide,
-                  py::arg("root") = count.root, py::arg("compare") = count.compare);
+  return py::dict(py::arg("add") = count.add, py::arg("multiply") = count.multiply,
+                  py::arg("divide") = count.divide, py::arg("root") = count.root,
+                  py::arg("compare") = count.compare);
 }
 
 py::dict describe(const RuleInfo& rule) {
@@ -29,24 +30,30 @@ py::dict describe(const RuleInfo& rule) {
     hypers.append(py::dict(py::arg("name") = hyper.name, py::arg("default") = hyper.standard,
                            py::arg("range") = range_name(hyper.range), py::arg("doc") = hyper.doc));
   for (const SlotInfo& slot : rule.slots)
-    slots.append(py::dict(py::arg("name") = slot.name, py::arg("always") = slot.always, py::arg("doc") = slot.doc));
+    slots.append(
+        py::dict(py::arg("name") = slot.name, py::arg("always") = slot.always, py::arg("doc") = slot.doc));
   for (const FormInfo& form : rule.forms)
-    forms.append(py::dict(py::arg("name") = form.name, py::arg("hypers") = form.hypers, py::arg("doc") = form.doc));
+    forms.append(
+        py::dict(py::arg("name") = form.name, py::arg("hypers") = form.hypers, py::arg("doc") = form.doc));
   for (const OperationCount& count : rule.operations) costs.append(operations(count));
-  return py::dict(py::arg("name") = rule.name, py::arg("function") = rule.function, py::arg("year") = rule.year,
-                  py::arg("summary") = rule.summary, py::arg("paper") = rule.paper, py::arg("hypers") = hypers,
-                  py::arg("slots") = slots, py::arg("forms") = forms, py::arg("has_point") = rule.has_point,
+  return py::dict(py::arg("name") = rule.name, py::arg("function") = rule.function,
+                  py::arg("year") = rule.year, py::arg("summary") = rule.summary,
+                  py::arg("paper") = rule.paper, py::arg("hypers") = hypers, py::arg("slots") = slots,
+                  py::arg("forms") = forms, py::arg("has_point") = rule.has_point,
                   py::arg("operations") = costs);
 }
 
 }  // namespace
 
 void bind_catalog(py::module_& module) {
-  module.def("catalog", [] {
-    py::list rules;
-    for (const RuleInfo& rule : catalog()) rules.append(describe(rule));
-    return rules;
-  }, "Every rule's facts, in the order of the table.");
+  module.def(
+      "catalog",
+      [] {
+        py::list rules;
+        for (const RuleInfo& rule : catalog()) rules.append(describe(rule));
+        return rules;
+      },
+      "Every rule's facts, in the order of the table.");
 }
 
 }  // namespace schuss

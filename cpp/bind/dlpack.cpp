@@ -61,7 +61,8 @@ bool import(const py::object& source, Import& result, Refusal& refusal) {
   }
   const Tensor* tensor = nullptr;
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
-    const auto* managed = static_cast<ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
+    const auto* managed =
+        static_cast<ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
     tensor = &managed->tensor;
     result.read_only = (managed->flags & kReadOnly) != 0;
   } else if (PyCapsule_IsValid(capsule.ptr(), "dltensor")) {
@@ -70,8 +71,10 @@ bool import(const py::object& source, Import& result, Refusal& refusal) {
     return refusal = {true, "its __dlpack__ gave no DLPack capsule"}, false;
   }
   if (!format_of(tensor->type, result.format))
-    return refusal = {true, "DLPack type code " + std::to_string(tensor->type.code) + " of " + std::to_string(tensor->type.bits) +
-                                " bits, expected float64, float32 or bfloat16"}, false;
+    return refusal = {true, "DLPack type code " + std::to_string(tensor->type.code) + " of " +
+                                std::to_string(tensor->type.bits) +
+                                " bits, expected float64, float32 or bfloat16"},
+           false;
   result.data = static_cast<char*>(tensor->data) + tensor->byte_offset;
   result.dimensions = tensor->dimensions;
   const auto size = int64_t(size_of(result.format));

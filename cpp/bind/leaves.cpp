@@ -6,18 +6,27 @@
 namespace schuss {
 namespace {
 
-bool is_container(PyObject* object) { return PyDict_Check(object) || PyList_Check(object) || PyTuple_Check(object); }
+bool is_container(PyObject* object) {
+  return PyDict_Check(object) || PyList_Check(object) || PyTuple_Check(object);
+}
 
 std::string key_text(const py::handle& key) { return "[" + std::string(py::repr(key)) + "]"; }
 
 const char* kind_name(Node::Kind kind) {
-  return kind == Node::Kind::dict ? "a dict" : kind == Node::Kind::list ? "a list" : kind == Node::Kind::tuple ? "a tuple" : "an array";
+  return kind == Node::Kind::dict    ? "a dict"
+         : kind == Node::Kind::list  ? "a list"
+         : kind == Node::Kind::tuple ? "a tuple"
+                                     : "an array";
 }
 
 }  // namespace
 
 Source::Source(py::object o, const ArrayRef& array, int where)
-    : object(std::move(o)), data(array.data), position(where), dimensions(array.dimensions), c_order(array.c_order) {
+    : object(std::move(o)),
+      data(array.data),
+      position(where),
+      dimensions(array.dimensions),
+      c_order(array.c_order) {
   std::tie(low, high) = array.extent();
   shape.assign(array.shape, array.shape + dimensions);
   strides.assign(array.strides, array.strides + dimensions);
@@ -27,12 +36,14 @@ Source::Source(py::object o, const ArrayRef& array, int where)
 }
 
 bool Source::has_shape_of(const ArrayRef& array) const {
-  return array.dimensions == dimensions && std::equal(array.shape, array.shape + dimensions, dimensions <= 3 ? near_shape : shape.data());
+  return array.dimensions == dimensions &&
+         std::equal(array.shape, array.shape + dimensions, dimensions <= 3 ? near_shape : shape.data());
 }
 
 const char* Source::data_now() const {
   if (kind == Kind::numpy) return py::detail::array_proxy(object.ptr())->data;
-  if (kind == Kind::torch) return reinterpret_cast<const char*>(object.attr("data_ptr")().cast<std::uintptr_t>());
+  if (kind == Kind::torch)
+    return reinterpret_cast<const char*>(object.attr("data_ptr")().cast<std::uintptr_t>());
   return data;
 }
 
@@ -47,7 +58,8 @@ Node Node::read(const py::object& tree, int& sources) {
     }
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
     node.kind = PyList_Check(tree.ptr()) ? Kind::list : Kind::tuple;
-    for (const auto& value : tree.cast<py::sequence>()) node.children.push_back(read(py::reinterpret_borrow<py::object>(value), sources));
+    for (const auto& value : tree.cast<py::sequence>())
+      node.children.push_back(read(py::reinterpret_borrow<py::object>(value), sources));
   } else {
     node.source = sources++;
   }
@@ -78,7 +90,8 @@ std::string Path::name() const {
   return joined;
 }
 
-void each_leaf(const Node& node, const Path* path, const std::function<void(const Node&, const Path*)>& visit) {
+void each_leaf(const Node& node, const Path* path,
+               const std::function<void(const Node&, const Path*)>& visit) {
   if (node.kind == Node::Kind::leaf) return visit(node, path);
   for (std::size_t i = 0; i < node.children.size(); ++i) {
     const Path here{path, &node, i};
@@ -88,7 +101,8 @@ void each_leaf(const Node& node, const Path* path, const std::function<void(cons
 
 void Walk::visit(const Node& node, PyObject* grads, const Path* path) {
   if (!path && grads == Py_None && node.kind != Node::Kind::leaf)
-    throw py::type_error("grads: None, expected " + std::string(kind_name(node.kind)) + " as the parameters have");
+    throw py::type_error("grads: None, expected " + std::string(kind_name(node.kind)) +
+                         " as the parameters have");
   switch (node.kind) {
     case Node::Kind::leaf: return leaf(node, grads, path);
     case Node::Kind::dict: return dict(node, grads, path);
@@ -101,43 +115,52 @@ void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
   if (grad == Py_None) return;
   if (source.data_now() != source.data)  // as after resize(), or after setting a tensor's .data
     throw py::value_error((path ? path->text("params") : std::string("params")) +
-                          " lies elsewhere in memory than when the optimizer was made; update it in place, or make a new optimizer");
+                          " lies elsewhere in memory than when the optimizer was made; update it in place, "
+                          "or make a new optimizer");
   const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
   ArrayRef array;
   Refusal refusal;
   if (!read_array(grad, array, refusal)) {
-    if (is_container(grad)) refusal.reason = kind_of(grad) + ", expected an array of shape " + shape_text(source.shape.data(), source.shape.size());
+    if (is_container(grad))
+      refusal.reason = kind_of(grad) + ", expected an array of shape " +
+                       shape_text(source.shape.data(), source.shape.size());
     refusal.raise(where());
   }
   if (!source.has_shape_of(array))
-    throw py::value_error(where() + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) + ", expected " +
-                          shape_text(source.shape.data(), source.shape.size()));
+    throw py::value_error(where() + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) +
+                          ", expected " + shape_text(source.shape.data(), source.shape.size()));
   apart(source, array, path);
   sink_.take(source, std::move(array));
 }
 
-// A gradient may be its parameter itself, but not lie across it: some of it would be overwritten before it is read.
+// A gradient may be its parameter itself, but not lie across it: some of it would be overwritten before it is
+// read.
 void Walk::apart(const Source& source, const ArrayRef& grad, const Path* path) {
   if (grad.c_order && grad.data >= source.high) return;
-  const bool lies_alike = (source.c_order && grad.c_order) || std::equal(source.strides.begin(), source.strides.end(), grad.strides);
+  const bool lies_alike = (source.c_order && grad.c_order) ||
+                          std::equal(source.strides.begin(), source.strides.end(), grad.strides);
   if (grad.data == source.data && lies_alike) return;
   const auto [low, high] = grad.extent();
   if (high <= source.low || low >= source.high) return;
   const auto text = [&](const char* root) { return path ? path->text(root) : std::string(root); };
-  throw py::value_error(text("grads") + " overlaps " + text("params") + " in memory, expected an array of its own; pass a copy");
+  throw py::value_error(text("grads") + " overlaps " + text("params") +
+                        " in memory, expected an array of its own; pass a copy");
 }
 
 // A parameter that was bound anew would be left behind: nobody would see its updates.
 void Walk::same(const Node& child, PyObject* now, const Path& path) {
   if (now == child.object.ptr()) return;
-  if (!now) throw py::value_error(path.text("params") + " is gone from the container the optimizer was made with");
-  throw py::value_error(path.text("params") + " was bound to another " + (child.kind == Node::Kind::leaf ? "array" : "container") +
+  if (!now)
+    throw py::value_error(path.text("params") + " is gone from the container the optimizer was made with");
+  throw py::value_error(path.text("params") + " was bound to another " +
+                        (child.kind == Node::Kind::leaf ? "array" : "container") +
                         " after the optimizer was made; write into it (" + path.text("params") +
                         "[...] = new), or make a new optimizer");
 }
 
-// The value at a key. Dicts mostly keep one order, so the next entry is looked at before the key is looked up, and
-// objects a few entries on are fetched ahead: with thousands of leaves their memory is what a walk waits for.
+// The value at a key. Dicts mostly keep one order, so the next entry is looked at before the key is looked
+// up, and objects a few entries on are fetched ahead: with thousands of leaves their memory is what a walk
+// waits for.
 class InOrder {
  public:
   explicit InOrder(PyObject* dict) : dict_(dict) {
@@ -168,7 +191,8 @@ class InOrder {
 void Walk::dict(const Node& node, PyObject* grads, const Path* path) {
   const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
   const bool none = grads == Py_None;
-  if (!none && !PyDict_Check(grads)) throw py::type_error(where() + ": " + kind_of(grads) + ", expected a dict as the parameters have");
+  if (!none && !PyDict_Check(grads))
+    throw py::type_error(where() + ": " + kind_of(grads) + ", expected a dict as the parameters have");
   InOrder params(node.object.ptr()), given(none ? node.object.ptr() : grads);
   for (std::size_t i = 0; i < node.children.size(); ++i) {
     const Path here{path, &node, i};
@@ -191,15 +215,18 @@ void Walk::sequence(const Node& node, PyObject* grads, const Path* path) {
   const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
   const bool none = grads == Py_None;
   if (!none && !PyList_Check(grads) && !PyTuple_Check(grads))
-    throw py::type_error(where() + ": " + kind_of(grads) + ", expected " + kind_name(node.kind) + " as the parameters have");
+    throw py::type_error(where() + ": " + kind_of(grads) + ", expected " + kind_name(node.kind) +
+                         " as the parameters have");
   const auto wanted = Py_ssize_t(node.children.size());
   if (!none && PySequence_Fast_GET_SIZE(grads) != wanted)
-    throw py::value_error(where() + ": " + std::to_string(PySequence_Fast_GET_SIZE(grads)) + " entries, expected " + std::to_string(wanted));
+    throw py::value_error(where() + ": " + std::to_string(PySequence_Fast_GET_SIZE(grads)) +
+                          " entries, expected " + std::to_string(wanted));
   for (Py_ssize_t i = 0; i < wanted; ++i) {
     const Path here{path, &node, std::size_t(i)};
     if (node.kind == Node::Kind::list && node.object) {
       PyObject* const params = node.object.ptr();
-      same(node.children[std::size_t(i)], i < PyList_GET_SIZE(params) ? PyList_GET_ITEM(params, i) : nullptr, here);
+      same(node.children[std::size_t(i)], i < PyList_GET_SIZE(params) ? PyList_GET_ITEM(params, i) : nullptr,
+           here);
     }
     visit(node.children[std::size_t(i)], none ? Py_None : PySequence_Fast_GET_ITEM(grads, i), &here);
   }

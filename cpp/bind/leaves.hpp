@@ -6,8 +6,8 @@
 
 namespace schuss {
 
-// A leaf of the parameters as the walk meets it, packed: a step reads one for each gradient. A tied array is met
-// more than once.
+// A leaf of the parameters as the walk meets it, packed: a step reads one for each gradient. A tied array is
+// met more than once.
 struct Source {
   enum class Kind : char { numpy, torch, other };
 
@@ -19,7 +19,7 @@ struct Source {
   const char *low = nullptr, *high = nullptr;  // the bytes it spans
   int position = 0;                            // of its gradient in the engine's list
   int dimensions = 0;
-  int64_t near_shape[3] = {};      // of at most three dimensions, else `shape`
+  int64_t near_shape[3] = {};  // of at most three dimensions, else `shape`
   Kind kind = Kind::other;
   bool c_order = true;
   std::vector<int64_t> shape;
@@ -32,10 +32,10 @@ struct Source {
 struct Node {
   enum class Kind { leaf, dict, list, tuple };
   Kind kind = Kind::leaf;
-  py::object object;              // the container, or the array
-  std::vector<py::object> keys;   // of a dict
+  py::object object;             // the container, or the array
+  std::vector<py::object> keys;  // of a dict
   std::vector<Node> children;
-  int source = -1;                // of a leaf
+  int source = -1;  // of a leaf
 
   static Node read(const py::object& tree, int& sources);  // containers down to whatever is none
 };
@@ -52,7 +52,8 @@ struct Path {
 };
 
 // Visits every leaf with its path.
-void each_leaf(const Node& node, const Path* path, const std::function<void(const Node&, const Path*)>& visit);
+void each_leaf(const Node& node, const Path* path,
+               const std::function<void(const Node&, const Path*)>& visit);
 
 // What the walk hands over for each gradient given.
 class GradientSink {

@@ -13,9 +13,10 @@ void bind_arrays(py::module_& module);
 namespace {
 
 void set_threads(const py::object& threads) {
-  if (PyLong_Check(threads.ptr()) && !PyBool_Check(threads.ptr())) return set_thread_count(threads.cast<int>());
-  throw py::type_error("threads is " + std::string(py::repr(threads)) + " (" + Py_TYPE(threads.ptr())->tp_name +
-                       "), expected a whole number");
+  if (PyLong_Check(threads.ptr()) && !PyBool_Check(threads.ptr()))
+    return set_thread_count(threads.cast<int>());
+  throw py::type_error("threads is " + std::string(py::repr(threads)) + " (" +
+                       Py_TYPE(threads.ptr())->tp_name + "), expected a whole number");
 }
 
 }  // namespace
@@ -30,8 +31,9 @@ PYBIND11_MODULE(_core, module) {
   module.attr("levels") = levels_here();
   module.attr("thread_runtime") = thread_runtime();
   // Not while the module is made: an error there would come out as an ImportError.
-  module.def("start", [] { return thread_count(), std::string(level().name); },
-             "The level in use. A wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS is a ValueError.");
+  module.def(
+      "start", [] { return thread_count(), std::string(level().name); },
+      "The level in use. A wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS is a ValueError.");
   module.attr("elements_per_thread") = kElementsPerThread;
   module.def("get_num_threads", &thread_count, R"(Threads a large step is spread over.
 
@@ -41,7 +43,8 @@ Examples
 >>> schuss.get_num_threads() >= 1
 True
 )");
-  module.def("set_num_threads", &set_threads, py::arg("threads"), R"(Spread large steps over so many threads. The bits of a step do not depend on it.
+  module.def("set_num_threads", &set_threads, py::arg("threads"),
+             R"(Spread large steps over so many threads. The bits of a step do not depend on it.
 
 Parameters
 ----------

@@ -115,15 +115,18 @@ void bind_scaling(py::module_& module) {
            py::arg("growth_interval") = 2000, py::arg("floor") = 1.0, py::arg("ceiling") = 16777216.0,
            py::arg("hysteresis") = 1, py::arg("dynamic") = true)
       .def_readonly("scale", &LossScale::scale, "What the loss is multiplied by.")
-      .def_readonly("growth", &LossScale::growth, "Multiplies the scale after growth_interval good steps in a row.")
+      .def_readonly("growth", &LossScale::growth,
+                    "Multiplies the scale after growth_interval good steps in a row.")
       .def_readonly("backoff", &LossScale::backoff, "Multiplies the scale on overflow.")
-      .def_readonly("growth_interval", &LossScale::growth_interval, "Good steps in a row before the scale grows.")
+      .def_readonly("growth_interval", &LossScale::growth_interval,
+                    "Good steps in a row before the scale grows.")
       .def_readonly("floor", &LossScale::floor, "The smallest scale.")
       .def_readonly("ceiling", &LossScale::ceiling, "The largest scale.")
       .def_readonly("hysteresis", &LossScale::hysteresis, "The overflow in a row that backs off.")
       .def_readonly("dynamic", &LossScale::dynamic, "Whether the scale changes.")
       .def_readonly("good_steps", &LossScale::good_steps, "Good steps since the last overflow or growth.")
-      .def_readonly("hysteresis_left", &LossScale::hysteresis_left, "Overflows until the scale backs off, the next one counted.")
+      .def_readonly("hysteresis_left", &LossScale::hysteresis_left,
+                    "Overflows until the scale backs off, the next one counted.")
       .def(
           "update",
           [](LossScale& scale, const py::object& overflow) {

@@ -299,8 +299,9 @@ functions : {'refuse', 'null'}
       .def_static(
           "from_dict", [](const py::object& plain) { return schuss::from_dict(plain); }, py::arg("plain"),
           "The schedule that `to_dict` wrote down.")
-      .def_property_readonly("kind", [](const Schedule& schedule) { return schedule.spec().kind; },
-                             "The name of the function that made it: 'cosine', 'warmup', …")
+      .def_property_readonly(
+          "kind", [](const Schedule& schedule) { return schedule.spec().kind; },
+          "The name of the function that made it: 'cosine', 'warmup', …")
       .def_property_readonly("holds_function", &schuss::holds_function,
                              "Whether a Python function is in it, which has no plain form.")
       .def("__repr__", &schuss::call_of)

@@ -11,8 +11,10 @@ namespace {
 // Large steps let other Python threads run; for small ones the two locks would cost more than the step.
 constexpr int64_t kReleaseAbove = 1 << 17;
 
-[[noreturn]] void refuse_hyper(const std::string& where, const py::handle& value, const std::string& expected) {
-  throw py::type_error(where + " is " + std::string(py::repr(value)) + " (" + Py_TYPE(value.ptr())->tp_name + "), expected " + expected);
+[[noreturn]] void refuse_hyper(const std::string& where, const py::handle& value,
+                               const std::string& expected) {
+  throw py::type_error(where + " is " + std::string(py::repr(value)) + " (" + Py_TYPE(value.ptr())->tp_name +
+                       "), expected " + expected);
 }
 
 bool is_number(const py::handle& value) {
@@ -52,7 +54,8 @@ struct Flag {  // set while a step runs
   ~Flag() { flag = false; }
 };
 
-py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>& shape, std::shared_ptr<const void> owner) {
+py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>& shape,
+                      std::shared_ptr<const void> owner) {
   auto* held = new std::shared_ptr<const void>(std::move(owner));
   const py::capsule base(held, [](void* p) { delete static_cast<std::shared_ptr<const void>*>(p); });
   if (arithmetic == Format::f64) return py::array_t<double>(shape, static_cast<double*>(data), base);
@@ -70,11 +73,13 @@ Hyper read_hyper(const RuleInfo& rule, int index, const py::handle& value) {
   }
   const std::string where = rule.name + "(): " + info.name;
   if (info.range == Range::flag) {
-    if (PyCallable_Check(value.ptr())) refuse_hyper(where, value, "True or False: it decides which slots there are");
+    if (PyCallable_Check(value.ptr()))
+      refuse_hyper(where, value, "True or False: it decides which slots there are");
     hyper.value = number(where, value, "True or False");
   } else if (py::isinstance<Schedule>(value)) {
     const auto schedule = value.cast<Schedule>();
-    if (holds_function(schedule)) hyper.schedule = from_callable(where, py::reinterpret_borrow<py::object>(value));
+    if (holds_function(schedule))
+      hyper.schedule = from_callable(where, py::reinterpret_borrow<py::object>(value));
     else hyper.schedule = schedule;
   } else if (is_number(value)) {
     hyper.value = number(where, value, "a number, a schedule or a callable step -> float");
@@ -97,7 +102,8 @@ std::vector<Hyper> read_hypers(const RuleInfo& rule, const py::dict& hypers) {
   return values;
 }
 
-Session::Session(const std::string& rule, EngineOptions options) : engine(rule_named(rule), std::move(options)) {
+Session::Session(const std::string& rule, EngineOptions options)
+    : engine(rule_named(rule), std::move(options)) {
   root_.kind = Node::Kind::list;
 }
 
@@ -106,12 +112,14 @@ py::list Session::begin_group(const py::object& tree) {
   const Node node = Node::read(tree, count);
   py::list leaves;
   each_leaf(node, nullptr, [&](const Node& leaf, const Path* path) {
-    leaves.append(py::make_tuple(path ? path->keys() : py::tuple(0), leaf.object, path ? path->text("params") : "params"));
+    leaves.append(py::make_tuple(path ? path->keys() : py::tuple(0), leaf.object,
+                                 path ? path->text("params") : "params"));
   });
   return leaves;
 }
 
-void Session::commit_group(const py::object& tree, const py::dict& hypers, const std::vector<LeafPlan>& leaves, bool grouped) {
+void Session::commit_group(const py::object& tree, const py::dict& hypers,
+                           const std::vector<LeafPlan>& leaves, bool grouped) {
   std::vector<Hyper> values = read_hypers(engine.rule(), hypers);
   std::vector<ArrayRef> arrays(leaves.size());
   for (std::size_t i = 0; i < leaves.size(); ++i) {
@@ -153,14 +161,17 @@ void Session::commit_group(const py::object& tree, const py::dict& hypers, const
 }
 
 void Session::take(const Source& source, ArrayRef&& array) {
-  gradients_[std::size_t(source.position)] = {array.data, array.format, array.c_order ? nullptr : array.strides};
+  gradients_[std::size_t(source.position)] = {array.data, array.format,
+                                              array.c_order ? nullptr : array.strides};
   if (array.keep || !array.own.empty()) kept_.push_back(std::move(array));
 }
 
 void Session::check_parameters() {
   for (const Source& source : sources_)
     if (source.data_now() != source.data)
-      throw py::value_error("a parameter lies elsewhere in memory than when the optimizer was made; update it in place, or make a new optimizer");
+      throw py::value_error(
+          "a parameter lies elsewhere in memory than when the optimizer was made; update it in place, or "
+          "make a new optimizer");
 }
 
 void Session::tell_torch(const Outcome& outcome, bool flushed) {
@@ -203,7 +214,8 @@ PyObject* Session::run(const Gradient* gradients) {
   }
   kept_.clear();
   if (outcome.skipped && engine.options().nonfinite == Nonfinite::raise) {
-    PyErr_Format(PyExc_FloatingPointError, "the norm of the gradients is %s; no parameter, slot or clock was changed",
+    PyErr_Format(PyExc_FloatingPointError,
+                 "the norm of the gradients is %s; no parameter, slot or clock was changed",
                  std::to_string(outcome.grad_norm).c_str());
     throw py::error_already_set();
   }
@@ -231,7 +243,8 @@ py::object Session::slot(int leaf, int slot) const {
   void* data = engine.slot(leaf, slot);
   if (!data && engine.leaf(leaf).shape.size() == 0) return py::none();
   if (!engine.slot_owner(leaf, slot)) return py::none();
-  return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape, engine.slot_owner(leaf, slot));
+  return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape,
+                    engine.slot_owner(leaf, slot));
 }
 
 py::object Session::accumulator(int leaf) const {

@@ -23,7 +23,8 @@ class Session : private GradientSink {
   };
   // `tree` was read by `begin_group`; either all of it is taken in or nothing.
   py::list begin_group(const py::object& tree);  // [(keys, object), …] in the order met
-  void commit_group(const py::object& tree, const py::dict& hypers, const std::vector<LeafPlan>& leaves, bool grouped);
+  void commit_group(const py::object& tree, const py::dict& hypers, const std::vector<LeafPlan>& leaves,
+                    bool grouped);
 
   PyObject* step(PyObject* grads);  // a StepInfo
   PyObject* flush();
@@ -31,7 +32,7 @@ class Session : private GradientSink {
   void from_point();
 
   Engine engine;
-  py::object slot(int leaf, int slot) const;        // an array over the slot; None where it is not kept
+  py::object slot(int leaf, int slot) const;  // an array over the slot; None where it is not kept
   py::object accumulator(int leaf) const;
   py::object original(int leaf) const { return originals_.at(std::size_t(leaf)); }
 
@@ -46,8 +47,8 @@ class Session : private GradientSink {
   bool any_ = false, grouped_ = false, stepping_ = false;
   std::vector<Source> sources_;
   std::vector<Gradient> gradients_;
-  std::vector<ArrayRef> kept_;       // gradients whose pointers lean on what the read made
-  std::vector<ArrayRef> parameters_; // held as long as the session
+  std::vector<ArrayRef> kept_;        // gradients whose pointers lean on what the read made
+  std::vector<ArrayRef> parameters_;  // held as long as the session
   std::vector<py::object> originals_;
   std::vector<int> torch_leaves_;
 };

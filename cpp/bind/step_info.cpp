@@ -10,8 +10,7 @@ namespace schuss {
 namespace {
 
 struct StepInfo {
-  PyObject_HEAD
-  long long step;
+  PyObject_HEAD long long step;
   double lr, grad_norm, clip_coef;
   char has_norm, skipped;
   int pending;
@@ -31,7 +30,8 @@ PyObject* repr(PyObject* object) {
   const auto number = [](double x) { return std::string(py::repr(py::float_(x))); };
   const std::string text = "StepInfo(step=" + std::to_string(info->step) + ", lr=" + number(info->lr) +
                            ", grad_norm=" + (info->has_norm ? number(info->grad_norm) : "None") +
-                           ", clip_coef=" + number(info->clip_coef) + ", skipped=" + (info->skipped ? "True" : "False") +
+                           ", clip_coef=" + number(info->clip_coef) +
+                           ", skipped=" + (info->skipped ? "True" : "False") +
                            ", pending=" + std::to_string(info->pending) + ")";
   return PyUnicode_FromString(text.c_str());
 }
@@ -45,13 +45,17 @@ void release(PyObject* object) {
 PyMemberDef members[] = {
     {"step", T_LONGLONG, offsetof(StepInfo, step), READONLY, "Real steps done, this one included."},
     {"lr", T_DOUBLE, offsetof(StepInfo, lr), READONLY, "Learning rate of the first group in this step."},
-    {"clip_coef", T_DOUBLE, offsetof(StepInfo, clip_coef), READONLY, "Factor that clipping put on the gradients; 1.0: none."},
-    {"skipped", T_BOOL, offsetof(StepInfo, skipped), READONLY, "Whether a norm that is not finite kept the step from being taken."},
-    {"pending", T_INT, offsetof(StepInfo, pending), READONLY, "Micro-gradients held since the last real step."},
+    {"clip_coef", T_DOUBLE, offsetof(StepInfo, clip_coef), READONLY,
+     "Factor that clipping put on the gradients; 1.0: none."},
+    {"skipped", T_BOOL, offsetof(StepInfo, skipped), READONLY,
+     "Whether a norm that is not finite kept the step from being taken."},
+    {"pending", T_INT, offsetof(StepInfo, pending), READONLY,
+     "Micro-gradients held since the last real step."},
     {nullptr, 0, 0, 0, nullptr}};
 
 PyGetSetDef getters[] = {
-    {"grad_norm", grad_norm, nullptr, "Norm of the unscaled mean gradient before clipping; None where nothing asked for it.", nullptr},
+    {"grad_norm", grad_norm, nullptr,
+     "Norm of the unscaled mean gradient before clipping; None where nothing asked for it.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_members, members},

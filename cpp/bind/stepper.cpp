@@ -6,8 +6,7 @@ namespace schuss {
 namespace {
 
 struct Stepper {
-  PyObject_HEAD
-  PyObject* owner;   // the Session as Python holds it
+  PyObject_HEAD PyObject* owner;  // the Session as Python holds it
   Session* session;
 };
 
@@ -18,7 +17,8 @@ Session& session_of(PyObject* object) {
   return *self(object)->session;
 }
 
-template <class Call> PyObject* guarded(Call call) {
+template <class Call>
+PyObject* guarded(Call call) {
   try {
     return call();
   } catch (py::error_already_set& error) {
@@ -77,7 +77,8 @@ PyMethodDef methods[] = {
      "Apply one step in place.\n\n"
      "Parameters\n----------\n"
      "grads : same structure as the parameters\n"
-     "    Gradients, each of its parameter's shape; None leaves a parameter, its slots and its clock alone.\n\n"
+     "    Gradients, each of its parameter's shape; None leaves a parameter, its slots and its clock "
+     "alone.\n\n"
      "Returns\n-------\n"
      "StepInfo\n"
      "    ``.step``, ``.lr``, ``.grad_norm``, ``.clip_coef``, ``.skipped``, ``.pending``.\n\n"
@@ -91,7 +92,8 @@ PyMethodDef methods[] = {
      "Take the real step with the micro-gradients held so far, as their mean; None where there are none."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getters[] = {{"_session", get_session, set_session, nullptr, nullptr}, {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef getters[] = {{"_session", get_session, set_session, nullptr, nullptr},
+                         {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_methods, methods},
                        {Py_tp_getset, getters},
@@ -99,7 +101,8 @@ PyType_Slot slots[] = {{Py_tp_methods, methods},
                        {Py_tp_dealloc, reinterpret_cast<void*>(release)},
                        {0, nullptr}};
 
-PyType_Spec spec = {"schuss._core.Stepper", sizeof(Stepper), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
+PyType_Spec spec = {"schuss._core.Stepper", sizeof(Stepper), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                    slots};
 
 }  // namespace
 

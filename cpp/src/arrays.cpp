@@ -14,7 +14,8 @@ namespace schuss {
 namespace {
 
 ArrayView view(const PlainArray& array) {
-  return {static_cast<char*>(array.data), array.format, array.strides.empty() ? nullptr : array.strides.data()};
+  return {static_cast<char*>(array.data), array.format,
+          array.strides.empty() ? nullptr : array.strides.data()};
 }
 
 // Arrays as a plan deals them, with a run for each.
@@ -38,11 +39,13 @@ struct Pass {
     }
   }
 
-  template <class Visit> void each_chunk(Visit visit) {
+  template <class Visit>
+  void each_chunk(Visit visit) {
     const std::vector<int> bounds = plan.deal(std::vector<char>(runs.size(), 1), thread_count());
     const auto work = [&](Team team) {
       for (int r = team.index; r + 1 < int(bounds.size()); r += team.size)
-        for (int c = bounds[std::size_t(r)]; c < bounds[std::size_t(r) + 1]; ++c) visit(std::size_t(c), plan.chunks[std::size_t(c)]);
+        for (int c = bounds[std::size_t(r)]; c < bounds[std::size_t(r) + 1]; ++c)
+          visit(std::size_t(c), plan.chunks[std::size_t(c)]);
     };
     run_team(int(bounds.size()) - 1, work);
   }
@@ -82,13 +85,14 @@ void scale_arrays(const std::vector<PlainArray>& arrays, const std::vector<doubl
   });
 }
 
-void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g, const std::vector<void*>& slots,
-                int64_t step, const std::vector<double>& hypers) {
+void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g,
+                const std::vector<void*>& slots, int64_t step, const std::vector<double>& hypers) {
   const Level& loops = level();
   const unsigned mask = rule.mask(hypers.data());
   const Format arithmetic = arithmetic_of(p.format);
   alignas(16) unsigned char numbers[kMaxNumbers];
-  (arithmetic == Format::f64 ? rule.prepare_f64 : rule.prepare_f32)[mask](hypers.data(), Clock{step}, numbers);
+  (arithmetic == Format::f64 ? rule.prepare_f64 : rule.prepare_f32)[mask](hypers.data(), Clock{step},
+                                                                          numbers);
   Pass pass({p});
   Run& run = pass.runs[0];
   run.shape = p.shape.data();
@@ -102,14 +106,20 @@ void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g, 
 }
 
 std::vector<double> time_stream(int reads, int writes, int64_t elements, int repeats) {
-  const StreamKernel kernel = reads > 0 && reads <= kMaxStreams && writes >= 0 && writes <= reads ? level().stream[reads][writes] : nullptr;
+  const StreamKernel kernel = reads > 0 && reads <= kMaxStreams && writes >= 0 && writes <= reads
+                                  ? level().stream[reads][writes]
+                                  : nullptr;
   if (!kernel)
-    throw std::invalid_argument("a stream reads 1 to " + std::to_string(kMaxStreams) + " arrays and writes at most as many, got " +
-                                std::to_string(reads) + " and " + std::to_string(writes));
+    throw std::invalid_argument("a stream reads 1 to " + std::to_string(kMaxStreams) +
+                                " arrays and writes at most as many, got " + std::to_string(reads) + " and " +
+                                std::to_string(writes));
   // One block, the streams a little apart in their low bits, so that none waits for another's stores.
-  const std::size_t bytes = Slab::rounded(std::size_t(elements) * sizeof(float)), apart = 4096 / kMaxStreams / 64 * 64;
+  const std::size_t bytes = Slab::rounded(std::size_t(elements) * sizeof(float)),
+                    apart = 4096 / kMaxStreams / 64 * 64;
   const Slab slab(std::size_t(reads) * (bytes + 4096 + apart));
-  const auto start_of = [&](int s) { return slab.data() + std::size_t(s) * ((bytes + 4095) / 4096 * 4096 + apart); };
+  const auto start_of = [&](int s) {
+    return slab.data() + std::size_t(s) * ((bytes + 4095) / 4096 * 4096 + apart);
+  };
   PlainArray whole;
   whole.shape = {elements};
   Pass pass({whole});

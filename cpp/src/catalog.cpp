@@ -11,7 +11,8 @@
 namespace schuss {
 namespace {
 
-template <class Hypers> Hypers read(const double* values) {
+template <class Hypers>
+Hypers read(const double* values) {
   Hypers hypers;
   std::memcpy(static_cast<void*>(&hypers), values, sizeof hypers);
   return hypers;
@@ -25,7 +26,8 @@ void prepare(const double* values, Clock clock, void* numbers) {
   std::memcpy(numbers, &prepared, sizeof prepared);
 }
 
-template <class Rule, std::size_t... I> OperationCount count_operations(const Rule& rule, std::index_sequence<I...>) {
+template <class Rule, std::size_t... I>
+OperationCount count_operations(const Rule& rule, std::index_sequence<I...>) {
   OperationCount tally;
   Counted::tally = &tally;
   Counted p, slots[sizeof...(I) + 1];
@@ -34,7 +36,8 @@ template <class Rule, std::size_t... I> OperationCount count_operations(const Ru
   return tally;
 }
 
-template <template <class, unsigned> class Rule, class Hypers, class Slots, unsigned Kept> void add_mask(RuleInfo& info) {
+template <template <class, unsigned> class Rule, class Hypers, class Slots, unsigned Kept>
+void add_mask(RuleInfo& info) {
   if constexpr ((Kept & Slots::always) != Slots::always) {
     info.prepare_f64.push_back(nullptr);
     info.prepare_f32.push_back(nullptr);
@@ -52,36 +55,46 @@ void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
   (add_mask<Rule, Hypers, Slots, unsigned(Kept)>(info), ...);
 }
 
-template <class Rule> constexpr auto has_point(int) -> decltype(&Rule::point, true) { return true; }
-template <class Rule> constexpr bool has_point(...) { return false; }
+template <class Rule>
+constexpr auto has_point(int) -> decltype(&Rule::point, true) {
+  return true;
+}
+template <class Rule>
+constexpr bool has_point(...) {
+  return false;
+}
 
 // The facts of a rule's header, one statement each; `Hypers` and `info` are the caller's.
-#define SCHUSS_ADD_PAPER(published, about, reference) info.year = published, info.summary = about, info.paper = reference;
-#define SCHUSS_ADD_HYPER(hyper, standard, allowed, doc) info.hypers.push_back({#hyper, double(standard), Range::allowed, doc});
-#define SCHUSS_READING(expression)                                  \
-  [](const double* values) {                                        \
-    [[maybe_unused]] const Hypers h = read<Hypers>(values);         \
-    return expression;                                              \
+#define SCHUSS_ADD_PAPER(published, about, reference)                                                        \
+  info.year = published, info.summary = about, info.paper = reference;
+#define SCHUSS_ADD_HYPER(hyper, standard, allowed, doc)                                                      \
+  info.hypers.push_back({#hyper, double(standard), Range::allowed, doc});
+#define SCHUSS_READING(expression)                                                                           \
+  [](const double* values) {                                                                                 \
+    [[maybe_unused]] const Hypers h = read<Hypers>(values);                                                  \
+    return expression;                                                                                       \
   }
-#define SCHUSS_ADD_SLOT(slot, initial, doc) \
+#define SCHUSS_ADD_SLOT(slot, initial, doc)                                                                  \
   info.slots.push_back({#slot, doc, true, SCHUSS_READING(double(initial)), SCHUSS_READING(true)});
-#define SCHUSS_ADD_SLOT_IF(slot, initial, condition, doc) \
+#define SCHUSS_ADD_SLOT_IF(slot, initial, condition, doc)                                                    \
   info.slots.push_back({#slot, doc, false, SCHUSS_READING(double(initial)), SCHUSS_READING(bool(condition))});
-#define SCHUSS_ADD_CHECK(condition, message) info.checks.push_back({SCHUSS_READING(bool(condition)), message});
+#define SCHUSS_ADD_CHECK(condition, message)                                                                 \
+  info.checks.push_back({SCHUSS_READING(bool(condition)), message});
 #define SCHUSS_ADD_FORM(form, hypers, doc) info.forms.push_back({#form, hypers, doc});
 
-#define SCHUSS_ADD_RULE(Name, FACTS, plain)                                                                    \
-  {                                                                                                            \
-    using Hypers = Name##Hypers;                                                                               \
-    static_assert(Name##Slots::count <= kMaxSlotsOfARule);                                                     \
-    RuleInfo info{};                                                                                           \
-    info.index = int(rules.size());                                                                            \
-    info.name = #Name;                                                                                         \
-    info.function = #plain;                                                                                    \
-    FACTS(SCHUSS_ADD_PAPER, SCHUSS_ADD_HYPER, SCHUSS_ADD_SLOT, SCHUSS_ADD_SLOT_IF, SCHUSS_ADD_CHECK, SCHUSS_ADD_FORM) \
-    info.has_point = has_point<Name<double, Name##Slots::always>>(0);                                          \
-    add_masks<Name, Hypers, Name##Slots>(info, std::make_index_sequence<1u << Name##Slots::count>{});          \
-    rules.push_back(std::move(info));                                                                          \
+#define SCHUSS_ADD_RULE(Name, FACTS, plain)                                                                  \
+  {                                                                                                          \
+    using Hypers = Name##Hypers;                                                                             \
+    static_assert(Name##Slots::count <= kMaxSlotsOfARule);                                                   \
+    RuleInfo info{};                                                                                         \
+    info.index = int(rules.size());                                                                          \
+    info.name = #Name;                                                                                       \
+    info.function = #plain;                                                                                  \
+    FACTS(SCHUSS_ADD_PAPER, SCHUSS_ADD_HYPER, SCHUSS_ADD_SLOT, SCHUSS_ADD_SLOT_IF, SCHUSS_ADD_CHECK,         \
+          SCHUSS_ADD_FORM)                                                                                   \
+    info.has_point = has_point<Name<double, Name##Slots::always>>(0);                                        \
+    add_masks<Name, Hypers, Name##Slots>(info, std::make_index_sequence<1u << Name##Slots::count>{});        \
+    rules.push_back(std::move(info));                                                                        \
   }
 
 constexpr int kMaxSlotsOfARule = 4;
@@ -151,7 +164,8 @@ void RuleInfo::check(int hyper, double value, const std::string& where) const {
     case Range::flag: good = value == 0 || value == 1, expected = "True or False"; break;
   }
   if (!good)
-    throw std::invalid_argument(name + "(): " + info.name + where + " is " + shown(value) + ", expected " + expected);
+    throw std::invalid_argument(name + "(): " + info.name + where + " is " + shown(value) + ", expected " +
+                                expected);
 }
 
 void RuleInfo::check_together(const double* values) const {

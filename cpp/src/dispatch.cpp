@@ -12,9 +12,9 @@
 
 namespace schuss {
 
-#define SCHUSS_DECLARE_LEVEL(name) \
-  namespace name {                 \
-  extern const Level level;        \
+#define SCHUSS_DECLARE_LEVEL(name)                                                                           \
+  namespace name {                                                                                           \
+  extern const Level level;                                                                                  \
   }
 SCHUSS_LEVELS(SCHUSS_DECLARE_LEVEL)
 
@@ -49,7 +49,10 @@ int x86_level() {
 
 bool runs_here(const std::string& name) {
   static const int here = x86_level();
-  return name == "x86_64_v4" ? here >= 4 : name == "x86_64_v3" ? here >= 3 : name == "x86_64_v2" ? here >= 2 : true;
+  return name == "x86_64_v4"   ? here >= 4
+         : name == "x86_64_v3" ? here >= 3
+         : name == "x86_64_v2" ? here >= 2
+                               : true;
 }
 #else
 bool runs_here(const std::string&) { return true; }
@@ -66,11 +69,13 @@ const Level& choose() {
     if (!forced && runs_here(one->name)) return *one;
     if (forced && std::string(wanted) == one->name) {
       if (runs_here(one->name)) return *one;
-      throw std::invalid_argument("SCHUSS_CPU_LEVEL is '" + std::string(wanted) + "', which this processor does not support");
+      throw std::invalid_argument("SCHUSS_CPU_LEVEL is '" + std::string(wanted) +
+                                  "', which this processor does not support");
     }
     names += (names.empty() ? "" : ", ") + std::string(one->name);
   }
-  throw std::invalid_argument("SCHUSS_CPU_LEVEL is '" + std::string(forced ? wanted : "") + "', expected one of " + names);
+  throw std::invalid_argument("SCHUSS_CPU_LEVEL is '" + std::string(forced ? wanted : "") +
+                              "', expected one of " + names);
 }
 
 }  // namespace

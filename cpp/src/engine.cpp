@@ -22,10 +22,12 @@ void fill(void* slot, Format arithmetic, int64_t count, double value) {
   }
 }
 
-std::size_t bytes_of(const Leaf& leaf) { return Slab::rounded(std::size_t(leaf.count) * size_of(leaf.arithmetic())); }
+std::size_t bytes_of(const Leaf& leaf) {
+  return Slab::rounded(std::size_t(leaf.count) * size_of(leaf.arithmetic()));
+}
 
-// Streams whose addresses agree in their low twelve bits wait for each other's stores (a third slower, measured),
-// so in leaves too large for the nearest cache p and its slots are set apart in them.
+// Streams whose addresses agree in their low twelve bits wait for each other's stores (a third slower,
+// measured), so in leaves too large for the nearest cache p and its slots are set apart in them.
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kSpacedFrom = 8 * kPage;  // bytes; below, the padding would weigh more than it saves
 
@@ -33,20 +35,23 @@ std::size_t spacing_of(const Leaf& leaf) { return bytes_of(leaf) >= kSpacedFrom 
 
 char* spaced(char* next, const Leaf& leaf, std::size_t slot) {
   if (spacing_of(leaf) == 0) return next;
-  const auto wanted = (reinterpret_cast<std::uintptr_t>(leaf.spec.data) + (slot + 1) * (kPage / (kMaxSlots + 1))) / 64 * 64 % kPage;
+  const auto wanted =
+      (reinterpret_cast<std::uintptr_t>(leaf.spec.data) + (slot + 1) * (kPage / (kMaxSlots + 1))) / 64 * 64 %
+      kPage;
   return next + (wanted + kPage - reinterpret_cast<std::uintptr_t>(next) % kPage) % kPage;
 }
 
 // Values at the present step, checked one by one and together.
 std::vector<double> checked(const RuleInfo& rule, const std::vector<Hyper>& hypers, int64_t step) {
   if (hypers.size() != rule.hypers.size())
-    throw std::invalid_argument(rule.name + "() takes " + std::to_string(rule.hypers.size()) + " hypers, got " +
-                                std::to_string(hypers.size()));
+    throw std::invalid_argument(rule.name + "() takes " + std::to_string(rule.hypers.size()) +
+                                " hypers, got " + std::to_string(hypers.size()));
   std::vector<double> values;
   for (std::size_t i = 0; i < hypers.size(); ++i) {
     const bool scheduled = bool(hypers[i].schedule);
     if (scheduled && rule.hypers[i].range == Range::flag)
-      throw std::invalid_argument(rule.name + "(): " + rule.hypers[i].name + " is a schedule, expected True or False");
+      throw std::invalid_argument(rule.name + "(): " + rule.hypers[i].name +
+                                  " is a schedule, expected True or False");
     values.push_back(hypers[i].at(step));
     rule.check(int(i), values.back(), scheduled ? " at step " + std::to_string(step) : "");
   }
@@ -79,13 +84,17 @@ Busy::Busy(std::atomic<bool>& flag) : flag_(flag) {
   if (flag_.exchange(true)) throw std::runtime_error("this optimizer is being stepped by another thread");
 }
 
-Engine::State::State(const RuleInfo& r, EngineOptions o) : rule(r), level(schuss::level()), options(std::move(o)) {
+Engine::State::State(const RuleInfo& r, EngineOptions o)
+    : rule(r), level(schuss::level()), options(std::move(o)) {
   if (options.accumulate < 1)
-    throw std::invalid_argument("accumulate is " + std::to_string(options.accumulate) + ", expected 1 or more");
+    throw std::invalid_argument("accumulate is " + std::to_string(options.accumulate) +
+                                ", expected 1 or more");
   if (!(options.clip.limit > 0) && options.clip.kind != ClipKind::none)
-    throw std::invalid_argument("clip is " + std::to_string(options.clip.limit) + ", expected a number above 0");
+    throw std::invalid_argument("clip is " + std::to_string(options.clip.limit) +
+                                ", expected a number above 0");
   if (options.scaler && options.nonfinite != Nonfinite::skip)
-    throw std::invalid_argument("nonfinite must be 'skip' with a scaler: an overflow is how it finds its scale");
+    throw std::invalid_argument(
+        "nonfinite must be 'skip' with a scaler: an overflow is how it finds its scale");
 }
 
 void Engine::State::fill_slot(std::size_t index, std::size_t k) {
@@ -121,7 +130,8 @@ void Engine::State::make_slots_of_new_leaves() {
     next += bytes_of(plan.leaves[i]);
     fill_slot(i, k);
   });
-  for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i) runs[i].mask = groups[std::size_t(runs[i].group)].mask;
+  for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i)
+    runs[i].mask = groups[std::size_t(runs[i].group)].mask;
 }
 
 void Engine::State::make_accumulators_of_new_leaves() {
@@ -141,7 +151,8 @@ void Engine::State::make_accumulators_of_new_leaves() {
   });
 }
 
-Engine::Engine(const RuleInfo& rule, EngineOptions options) : state_(std::make_unique<State>(rule, std::move(options))) {}
+Engine::Engine(const RuleInfo& rule, EngineOptions options)
+    : state_(std::make_unique<State>(rule, std::move(options))) {}
 Engine::~Engine() = default;
 
 int Engine::add_group(std::vector<Hyper> hypers) {
@@ -176,7 +187,8 @@ void Engine::prepare() {
   if (s.options.clip.kind == ClipKind::leaf_norm) s.chunk_sums.resize(s.plan.chunks.size());
   for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {  // the leaves may have moved in their list
     const LeafSpec& spec = s.plan.leaves[i].spec;
-    s.runs[i].p = {static_cast<char*>(spec.data), spec.format, spec.strides.empty() ? nullptr : spec.strides.data()};
+    s.runs[i].p = {static_cast<char*>(spec.data), spec.format,
+                   spec.strides.empty() ? nullptr : spec.strides.data()};
     s.runs[i].dimensions = int(spec.shape.size());
     s.runs[i].shape = spec.shape.data();
   }

@@ -4,8 +4,8 @@
 
 #include "passes.hpp"
 #include "plan.hpp"
-#include "schuss/engine.hpp"
 #include "schuss/control/exact_sum.hpp"
+#include "schuss/engine.hpp"
 #include "threads.hpp"
 
 namespace schuss {
@@ -47,11 +47,11 @@ struct Engine::State {
   // Working memory of a step, sized beforehand.
   std::vector<char> active;
   std::vector<Numbers> numbers;
-  std::vector<ExactSum> sums;       // by thread
-  std::vector<double> chunk_sums;   // for norms by leaf
-  std::vector<char> backup;         // the parameters while they are at the point
+  std::vector<ExactSum> sums;              // by thread
+  std::vector<double> chunk_sums;          // for norms by leaf
+  std::vector<char> backup;                // the parameters while they are at the point
   std::vector<std::size_t> backup_starts;  // of each leaf
-  double mean = 1;                  // takes a sum of scaled micro-gradients to their mean
+  double mean = 1;                         // takes a sum of scaled micro-gradients to their mean
   Outcome outcome;
 
   State(const RuleInfo& rule, EngineOptions options);
@@ -72,7 +72,8 @@ struct Engine::State {
   double leaf_norm(std::size_t leaf, std::size_t& chunk) const;
   void close(bool real);
   void aim_at_point();
-  template <class Visit> void each_backed_chunk(Visit visit);
+  template <class Visit>
+  void each_backed_chunk(Visit visit);
 };
 
 // Only one thread steps an engine at a time.

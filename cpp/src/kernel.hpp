@@ -11,7 +11,7 @@ using SumKernel = double (*)(const void* g, int64_t count);
 using ScaleKernel = void (*)(void* g, int64_t count, double factor, double limit);
 using StreamKernel = void (*)(float* const* streams, int64_t count);
 
-constexpr int kStored = 3;      // f64, f32, bf16
+constexpr int kStored = 3;       // f64, f32, bf16
 constexpr int kArithmetics = 2;  // f64, f32
 constexpr int kMaxStreams = 7;
 
@@ -23,9 +23,9 @@ struct RuleKernels {
 
 struct Level {
   const char* name;
-  const RuleKernels* rules;                 // in the order of the catalog
-  TakeKernel take[kArithmetics][kStored];   // to the arithmetic type, from a stored one
-  GiveKernel give[kArithmetics][kStored];   // null where the parameter has another arithmetic type
+  const RuleKernels* rules;                // in the order of the catalog
+  TakeKernel take[kArithmetics][kStored];  // to the arithmetic type, from a stored one
+  GiveKernel give[kArithmetics][kStored];  // null where the parameter has another arithmetic type
   SumKernel square_sum[kStored];
   ScaleKernel scale[kStored];
   StreamKernel stream[kMaxStreams + 1][kMaxStreams + 1];  // [reads][writes]

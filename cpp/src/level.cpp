@@ -17,18 +17,30 @@ namespace {
 using schuss::bf16;
 using schuss::Indices;
 
-template <int N, int... I> struct Count : Count<N - 1, N - 1, I...> {};
-template <int... I> struct Count<0, I...> { using type = Indices<I...>; };
+template <int N, int... I>
+struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I>
+struct Count<0, I...> {
+  using type = Indices<I...>;
+};
 
-template <class Rule> constexpr auto has_point(int) -> decltype(&Rule::point, true) { return true; }
-template <class Rule> constexpr bool has_point(...) { return false; }
+template <class Rule>
+constexpr auto has_point(int) -> decltype(&Rule::point, true) {
+  return true;
+}
+template <class Rule>
+constexpr bool has_point(...) {
+  return false;
+}
 
-template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots> void map(const MapArguments& a) {
+template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots>
+void map(const MapArguments& a) {
   using T = typename schuss::Arithmetic<P>::type;
   schuss::map_chunk<Rule<T, Kept>, P, P, Kept>(a, typename Count<Slots::count>::type{});
 }
 
-template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots> void point(const MapArguments& a) {
+template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots>
+void point(const MapArguments& a) {
   using T = typename schuss::Arithmetic<P>::type;
   schuss::point_chunk<Rule<T, Kept>, P, Kept>(a, typename Count<Slots::count>::type{});
 }
@@ -54,36 +66,43 @@ constexpr RuleKernels kernels_of(Indices<Kept...>) {
   return kernels;
 }
 
-#define SCHUSS_ROW(Name, FACTS, function) \
+#define SCHUSS_ROW(Name, FACTS, function)                                                                    \
   kernels_of<schuss::Name, schuss::Name##Slots>(Count<1 << schuss::Name##Slots::count>::type{}),
 constexpr RuleKernels rules[] = {SCHUSS_RULES(SCHUSS_ROW)};
 
-template <class T, class From> void take(void* to, const void* from, int64_t count, bool add) {
+template <class T, class From>
+void take(void* to, const void* from, int64_t count, bool add) {
   schuss::take_chunk(static_cast<T*>(to), static_cast<const From*>(from), count, add);
 }
 
-template <class T, class To> void give(void* to, const void* from, int64_t count) {
+template <class T, class To>
+void give(void* to, const void* from, int64_t count) {
   schuss::give_chunk(static_cast<To*>(to), static_cast<const T*>(from), count);
 }
 
-template <class G> double square_sum(const void* g, int64_t count) {
+template <class G>
+double square_sum(const void* g, int64_t count) {
   return schuss::square_sum_chunk(static_cast<const G*>(g), count);
 }
 
-template <class G> void scale(void* g, int64_t count, double factor, double limit) {
+template <class G>
+void scale(void* g, int64_t count, double factor, double limit) {
   schuss::scale_chunk(static_cast<G*>(g), count, factor, limit);
 }
 
-template <int Reads, int Writes> void stream(float* const* streams, int64_t count) {
+template <int Reads, int Writes>
+void stream(float* const* streams, int64_t count) {
   schuss::stream_chunk<Reads, Writes>(streams, count, typename Count<Reads>::type{});
 }
 
-template <int Reads, int... Writes> constexpr void fill_streams(StreamKernel* row, Indices<Writes...>) {
+template <int Reads, int... Writes>
+constexpr void fill_streams(StreamKernel* row, Indices<Writes...>) {
   ((row[Writes] = stream<Reads, Writes>), ...);
   row[Reads] = stream<Reads, Reads>;
 }
 
-template <int... Reads> constexpr Level with_streams(Level table, Indices<Reads...>) {
+template <int... Reads>
+constexpr Level with_streams(Level table, Indices<Reads...>) {
   (fill_streams<Reads + 1>(table.stream[Reads + 1], typename Count<Reads + 1>::type{}), ...);
   return table;
 }

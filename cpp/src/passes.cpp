@@ -9,7 +9,9 @@ constexpr int64_t kRow = 512;  // elements staged at a time: three rows of doubl
 
 alignas(64) thread_local char raw_row[4096 * sizeof(double)];
 
-char* at(const ArrayView& array, int64_t first) { return array.data + first * int64_t(size_of(array.format)); }
+char* at(const ArrayView& array, int64_t first) {
+  return array.data + first * int64_t(size_of(array.format));
+}
 
 // The elements as they are stored, in a row: in place where they lie so already.
 const char* row_of(const Run& run, const ArrayView& array, int64_t first, int64_t count) {
@@ -32,15 +34,21 @@ MapArguments arguments(const Run& run, int64_t first, int64_t count) {
 class StagedParameter {
  public:
   StagedParameter(const Level& level, const Run& run, char* row, int64_t first, int64_t count)
-      : level_(level), run_(run), first_(first), count_(count), in_place_(!run.p.strides && run.p.format == run.arithmetic) {
+      : level_(level),
+        run_(run),
+        first_(first),
+        count_(count),
+        in_place_(!run.p.strides && run.p.format == run.arithmetic) {
     data = in_place_ ? at(run.p, first) : row;
-    if (!in_place_) level.take[int(run.arithmetic)][int(run.p.format)](row, row_of(run, run.p, first, count), count, false);
+    if (!in_place_)
+      level.take[int(run.arithmetic)][int(run.p.format)](row, row_of(run, run.p, first, count), count, false);
   }
   void store() const {
     if (in_place_) return;
     char* const out = run_.p.strides ? raw_row : at(run_.p, first_);
     level_.give[int(run_.arithmetic)][int(run_.p.format)](out, data, count_);
-    if (run_.p.strides) scatter(run_.p.data, raw_row, run_.strides(run_.p), size_of(run_.p.format), first_, count_);
+    if (run_.p.strides)
+      scatter(run_.p.data, raw_row, run_.strides(run_.p), size_of(run_.p.format), first_, count_);
   }
   char* data;
 
@@ -76,12 +84,15 @@ void map_pass(const Level& level, const Run& run, int64_t first, int64_t count) 
     a.g = run.g.data ? at(run.g, first) : nullptr;
     return run.map(a);
   }
-  for (const int64_t end = first + count; first < end; first += kRow) map_row(level, run, first, std::min(kRow, end - first));
+  for (const int64_t end = first + count; first < end; first += kRow)
+    map_row(level, run, first, std::min(kRow, end - first));
 }
 
-void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first, int64_t count, bool add) {
-  level.take[int(run.arithmetic)][int(from.format)](static_cast<char*>(to) + first * int64_t(size_of(run.arithmetic)),
-                                                    row_of(run, from, first, count), count, add);
+void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first,
+               int64_t count, bool add) {
+  level.take[int(run.arithmetic)][int(from.format)](
+      static_cast<char*>(to) + first * int64_t(size_of(run.arithmetic)), row_of(run, from, first, count),
+      count, add);
 }
 
 void scale_pass(const Level& level, const Run& run, int64_t first, int64_t count) {

@@ -1,4 +1,5 @@
-// One chunk of one leaf through one pass, direct where the arrays allow it, else staged through a row in cache.
+// One chunk of one leaf through one pass, direct where the arrays allow it, else staged through a row in
+// cache.
 #pragma once
 #include "kernel.hpp"
 #include "schuss/formats/format.hpp"
@@ -39,7 +40,8 @@ struct Run {
 };
 
 void map_pass(const Level& level, const Run& run, int64_t first, int64_t count);
-void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first, int64_t count, bool add);
+void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first,
+               int64_t count, bool add);
 // g, where it lies, times the run's scale and held within its limit.
 void scale_pass(const Level& level, const Run& run, int64_t first, int64_t count);
 double square_sum_pass(const Level& level, const Run& run, int64_t first, int64_t count);

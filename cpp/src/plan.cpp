@@ -41,7 +41,8 @@ const std::vector<int>& Plan::deal(const std::vector<char>& active, int threads)
   int64_t sum = 0;
   for (std::size_t i = 0; i < chunks.size(); ++i) {
     sum += weight(chunks[i]);
-    if (int(bounds_.size()) < runs && sum * runs >= total * int64_t(bounds_.size())) bounds_.push_back(int(i + 1));
+    if (int(bounds_.size()) < runs && sum * runs >= total * int64_t(bounds_.size()))
+      bounds_.push_back(int(i + 1));
   }
   while (int(bounds_.size()) < runs + 1) bounds_.push_back(int(chunks.size()));
   return bounds_;

@@ -8,7 +8,8 @@
 namespace schuss {
 
 // Every chunk of every leaf with its place in the backup, on all threads.
-template <class Visit> void Engine::State::each_backed_chunk(Visit visit) {
+template <class Visit>
+void Engine::State::each_backed_chunk(Visit visit) {
   active.assign(plan.leaves.size(), 1);
   const std::vector<int>& bounds = plan.deal(active, thread_count());
   const auto work = [&](Team team) {
@@ -16,7 +17,8 @@ template <class Visit> void Engine::State::each_backed_chunk(Visit visit) {
       for (int c = bounds[std::size_t(r)]; c < bounds[std::size_t(r) + 1]; ++c) {
         const Chunk& chunk = plan.chunks[std::size_t(c)];
         const std::size_t size = size_of(plan.leaves[std::size_t(chunk.leaf)].spec.format);
-        visit(chunk, backup.data() + backup_starts[std::size_t(chunk.leaf)] + std::size_t(chunk.first) * size, size);
+        visit(chunk, backup.data() + backup_starts[std::size_t(chunk.leaf)] + std::size_t(chunk.first) * size,
+              size);
       }
   };
   run_team(int(bounds.size()) - 1, work);
@@ -42,7 +44,8 @@ void Engine::State::aim_at_point() {
 void Engine::to_point() {
   State& s = *state_;
   const Busy busy(s.busy);
-  if (!s.rule.has_point) throw std::invalid_argument(s.rule.name + " takes its gradients where the parameters are");
+  if (!s.rule.has_point)
+    throw std::invalid_argument(s.rule.name + " takes its gradients where the parameters are");
   if (s.at_point) throw std::runtime_error("the parameters are at the look-ahead point already");
   s.resolve_hypers();
   s.aim_at_point();

@@ -24,7 +24,8 @@ void Engine::State::resolve_hypers() {
 const void* Engine::State::numbers_for(const Run& run) {
   const int64_t clock = run.clock + 1;
   for (auto it = numbers.rbegin(); it != numbers.rend(); ++it)
-    if (it->group == run.group && it->clock == clock && it->arithmetic == run.arithmetic && it->mask == run.mask)
+    if (it->group == run.group && it->clock == clock && it->arithmetic == run.arithmetic &&
+        it->mask == run.mask)
       return it->bytes;
   numbers.push_back({run.group, clock, run.arithmetic, run.mask, {}});
   const auto& prepare = run.arithmetic == Format::f64 ? rule.prepare_f64 : rule.prepare_f32;
@@ -68,7 +69,8 @@ bool Engine::State::needs_norm() const {
 void Engine::State::set_lookahead(bool visited) {
   const int index = rule.hyper_index("lookahead");
   if (index < 0) return;
-  for (Group& group : groups) group.now[std::size_t(index)] = visited ? 1 : group.hypers[std::size_t(index)].value;
+  for (Group& group : groups)
+    group.now[std::size_t(index)] = visited ? 1 : group.hypers[std::size_t(index)].value;
 }
 
 void Engine::State::take_gradients(const Chunk& chunk, const Gradient* gradients) {
@@ -85,7 +87,8 @@ void Engine::State::take_gradients(const Chunk& chunk, const Gradient* gradients
 
 double Engine::State::leaf_norm(std::size_t leaf, std::size_t& chunk) const {
   ExactSum sum;
-  for (; chunk < plan.chunks.size() && plan.chunks[chunk].leaf == int(leaf); ++chunk) sum.add(chunk_sums[chunk]);
+  for (; chunk < plan.chunks.size() && plan.chunks[chunk].leaf == int(leaf); ++chunk)
+    sum.add(chunk_sums[chunk]);
   return std::sqrt(sum.value());
 }
 
@@ -120,7 +123,8 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
   const auto each = [&](auto&& visit) {
     for (int r = team.index; r + 1 < int(bounds.size()); r += team.size)
       for (int c = bounds[std::size_t(r)]; c < bounds[std::size_t(r) + 1]; ++c)
-        if (active[std::size_t(plan.chunks[std::size_t(c)].leaf)]) visit(std::size_t(c), plan.chunks[std::size_t(c)]);
+        if (active[std::size_t(plan.chunks[std::size_t(c)].leaf)])
+          visit(std::size_t(c), plan.chunks[std::size_t(c)]);
   };
   if (gradients)
     each([&](std::size_t, const Chunk& chunk) {
@@ -139,7 +143,9 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
     team.barrier();
     if (outcome.skipped) return;
   }
-  each([&](std::size_t, const Chunk& chunk) { map_pass(level, runs[std::size_t(chunk.leaf)], chunk.first, chunk.count); });
+  each([&](std::size_t, const Chunk& chunk) {
+    map_pass(level, runs[std::size_t(chunk.leaf)], chunk.first, chunk.count);
+  });
 }
 
 void Engine::State::close(bool real) {
@@ -161,7 +167,9 @@ void Engine::State::close(bool real) {
 Outcome Engine::step(const Gradient* gradients) {
   State& s = *state_;
   const Busy busy(s.busy);
-  if (s.at_point) throw std::runtime_error("the parameters are at the look-ahead point; leave the `with` block before stepping");
+  if (s.at_point)
+    throw std::runtime_error(
+        "the parameters are at the look-ahead point; leave the `with` block before stepping");
   const bool real = !gradients || s.pending + 1 >= s.options.accumulate;
   s.outcome = {};
   if (real) {

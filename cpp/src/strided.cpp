@@ -6,7 +6,8 @@ namespace schuss {
 namespace {
 
 // Calls visit(offset in bytes, stride in bytes, elements) for each run along the last dimension.
-template <class Visit> void runs(const Strides& s, int64_t first, int64_t count, Visit visit) {
+template <class Visit>
+void runs(const Strides& s, int64_t first, int64_t count, Visit visit) {
   constexpr int kMaxDimensions = 64;
   int64_t index[kMaxDimensions];
   int64_t offset = 0, rest = first;
@@ -32,14 +33,16 @@ template <class Visit> void runs(const Strides& s, int64_t first, int64_t count,
   }
 }
 
-template <std::size_t Size> void gather_sized(char* row, const char* array, const Strides& s, int64_t first, int64_t count) {
+template <std::size_t Size>
+void gather_sized(char* row, const char* array, const Strides& s, int64_t first, int64_t count) {
   runs(s, first, count, [&](int64_t offset, int64_t stride, int64_t n) {
     const char* from = array + offset;
     for (int64_t i = 0; i < n; ++i, row += Size, from += stride) std::memcpy(row, from, Size);
   });
 }
 
-template <std::size_t Size> void scatter_sized(char* array, const char* row, const Strides& s, int64_t first, int64_t count) {
+template <std::size_t Size>
+void scatter_sized(char* array, const char* row, const Strides& s, int64_t first, int64_t count) {
   runs(s, first, count, [&](int64_t offset, int64_t stride, int64_t n) {
     char* to = array + offset;
     for (int64_t i = 0; i < n; ++i, row += Size, to += stride) std::memcpy(to, row, Size);

@@ -12,7 +12,9 @@ struct Strides {
 };
 
 // Elements [first, first + count) in C order.
-void gather(void* row, const void* array, const Strides& strides, std::size_t size, int64_t first, int64_t count);
-void scatter(void* array, const void* row, const Strides& strides, std::size_t size, int64_t first, int64_t count);
+void gather(void* row, const void* array, const Strides& strides, std::size_t size, int64_t first,
+            int64_t count);
+void scatter(void* array, const void* row, const Strides& strides, std::size_t size, int64_t first,
+             int64_t count);
 
 }  // namespace schuss

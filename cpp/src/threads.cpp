@@ -62,7 +62,8 @@ int count_from_environment() {
     char* end = nullptr;
     const long count = std::strtol(text, &end, 10);
     if (*end != '\0' || count < 1 || count > 4096)
-      throw std::invalid_argument("SCHUSS_NUM_THREADS is '" + std::string(text) + "', expected a whole number from 1 to 4096");
+      throw std::invalid_argument("SCHUSS_NUM_THREADS is '" + std::string(text) +
+                                  "', expected a whole number from 1 to 4096");
     return int(count);
   }
 #if defined(_OPENMP)
@@ -121,7 +122,8 @@ void run_team(int wanted, void (*work)(void* context, Team team), void* context)
 int thread_count() { return forked.load(std::memory_order_relaxed) ? 1 : count().load(); }
 
 void set_thread_count(int threads) {
-  if (threads < 1) throw std::invalid_argument("threads is " + std::to_string(threads) + ", expected 1 or more");
+  if (threads < 1)
+    throw std::invalid_argument("threads is " + std::to_string(threads) + ", expected 1 or more");
   count().store(threads);
 }
 

@@ -13,7 +13,8 @@ struct Team {
 // The team may turn out smaller: within a parallel region, and always in a child after fork.
 void run_team(int wanted, void (*work)(void* context, Team team), void* context);
 
-template <class Work> void run_team(int wanted, const Work& work) {
+template <class Work>
+void run_team(int wanted, const Work& work) {
   const auto call = [](void* context, Team team) { (*static_cast<const Work*>(context))(team); };
   run_team(wanted, call, const_cast<Work*>(&work));
 }

@@ -77,9 +77,7 @@ class LossScaler(_core.LossScaler):
         hysteresis: int = 1,
         dynamic: bool = True,
     ) -> None:
-        super().__init__(
-            scale, growth, backoff, growth_interval, floor, ceiling, hysteresis, dynamic
-        )
+        super().__init__(scale, growth, backoff, growth_interval, floor, ceiling, hysteresis, dynamic)
 
     @classmethod
     def static(cls, scale: float) -> LossScaler:

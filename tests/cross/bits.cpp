@@ -1,5 +1,5 @@
-// Prints a hash of the bits of a few steps: every rule, setting and format, norms, scaled and accumulated walks,
-// schedules. Equal output on two machines, levels or thread counts is the promise of equal bits.
+// Prints a hash of the bits of a few steps: every rule, setting and format, norms, scaled and accumulated
+// walks, schedules. Equal output on two machines, levels or thread counts is the promise of equal bits.
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -49,7 +49,9 @@ struct Array {
     Random random{seed * 0x9e3779b97f4a7c15u + 88172645463325252u};
     for (int64_t i = 0; i < count; ++i) put(i, random() * scale);
   }
-  char* at(int64_t i) { return reinterpret_cast<char*>(words.data()) + std::size_t(i) * schuss::size_of(format); }
+  char* at(int64_t i) {
+    return reinterpret_cast<char*>(words.data()) + std::size_t(i) * schuss::size_of(format);
+  }
   void put(int64_t i, double value) {
     const float single = float(value);
     if (format == Format::f64) {
@@ -146,7 +148,8 @@ uint64_t walk(const schuss::RuleInfo& rule, const std::vector<double>& hypers, F
   for (int t = 0; t < kSteps * options.accumulate; ++t) {
     std::vector<Array> grads;
     for (int i = 0; i < kLeaves; ++i)
-      grads.emplace_back(g, kCounts[i] * (strided ? 2 : 1), uint64_t(100 + 10 * t + i), options.scaler ? 1024 : 1);
+      grads.emplace_back(g, kCounts[i] * (strided ? 2 : 1), uint64_t(100 + 10 * t + i),
+                         options.scaler ? 1024 : 1);
     if (options.scaler && t == 1) grads[0].put(0, 1e300 * 1e300);  // a step that overflows
     std::vector<schuss::Gradient> given;
     for (Array& each : grads) given.push_back({each.at(0), g, strided ? g_strides : nullptr});
@@ -168,7 +171,9 @@ uint64_t walk(const schuss::RuleInfo& rule, const std::vector<double>& hypers, F
   return hash.value;
 }
 
-void print(const std::string& name, uint64_t value) { std::printf("%-60s %016" PRIx64 "\n", name.c_str(), value); }
+void print(const std::string& name, uint64_t value) {
+  std::printf("%-60s %016" PRIx64 "\n", name.c_str(), value);
+}
 
 void print_walks() {
   const Format formats[] = {Format::f64, Format::f32, Format::bf16};

@@ -59,9 +59,9 @@ struct RuleInfo {
   std::vector<Prepare> prepare_f64, prepare_f32;  // by mask of slots kept; null where there is no such form
   std::vector<OperationCount> operations;         // by mask
 
-  unsigned mask(const double* hypers) const;                // of the slots kept under these hypers
-  int hyper_index(const std::string& name) const;           // -1 where there is none
-  std::string hyper_names() const;                          // "lr, beta1, …", for messages
+  unsigned mask(const double* hypers) const;       // of the slots kept under these hypers
+  int hyper_index(const std::string& name) const;  // -1 where there is none
+  std::string hyper_names() const;                 // "lr, beta1, …", for messages
   void check(int hyper, double value, const std::string& where) const;  // throws std::invalid_argument
   void check_together(const double* hypers) const;
 };

@@ -100,10 +100,10 @@ class Engine {
   void set_steps(int64_t steps);
   int64_t leaf_clock(int leaf) const;
   void set_leaf_clock(int leaf, int64_t clock);
-  void* slot(int leaf, int slot) const;         // null where it is not kept
+  void* slot(int leaf, int slot) const;  // null where it is not kept
   std::shared_ptr<const void> slot_owner(int leaf, int slot) const;
-  void* accumulator(int leaf) const;            // null where there is none
-  bool accumulated(int leaf) const;             // whether it holds anything
+  void* accumulator(int leaf) const;  // null where there is none
+  bool accumulated(int leaf) const;   // whether it holds anything
   int pending() const;
   void set_pending(int pending, const std::vector<bool>& accumulated);
 

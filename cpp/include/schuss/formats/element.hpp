@@ -8,8 +8,14 @@ struct bf16 {
   uint16_t bits;
 };
 
-template <class Stored> struct Arithmetic { using type = float; };
-template <> struct Arithmetic<double> { using type = double; };
+template <class Stored>
+struct Arithmetic {
+  using type = float;
+};
+template <>
+struct Arithmetic<double> {
+  using type = double;
+};
 
 SCHUSS_FN double load(double x) { return x; }
 SCHUSS_FN float load(float x) { return x; }
@@ -20,14 +26,18 @@ SCHUSS_FN float load(bf16 x) {
   return value;
 }
 
-template <class Stored> struct Store;
-template <> struct Store<double> {
+template <class Stored>
+struct Store;
+template <>
+struct Store<double> {
   SCHUSS_FN static double nearest(double x) { return x; }
 };
-template <> struct Store<float> {
+template <>
+struct Store<float> {
   SCHUSS_FN static float nearest(float x) { return x; }
 };
-template <> struct Store<bf16> {
+template <>
+struct Store<bf16> {
   SCHUSS_FN static bf16 nearest(float x) {  // ties to even; a NaN stays one, quiet
     uint32_t bits;
     __builtin_memcpy(&bits, &x, sizeof bits);

@@ -8,7 +8,9 @@ namespace schuss {
 enum class Format : unsigned char { f64, f32, bf16 };
 
 constexpr int kFormats = 3;
-constexpr std::size_t size_of(Format format) { return format == Format::f64 ? 8 : format == Format::f32 ? 4 : 2; }
+constexpr std::size_t size_of(Format format) {
+  return format == Format::f64 ? 8 : format == Format::f32 ? 4 : 2;
+}
 constexpr Format arithmetic_of(Format format) { return format == Format::f64 ? Format::f64 : Format::f32; }
 constexpr const char* name_of(Format format) {
   return format == Format::f64 ? "float64" : format == Format::f32 ? "float32" : "bfloat16";

@@ -6,7 +6,8 @@
 namespace schuss {
 
 // to = from, or to += from, in the arithmetic type.
-template <class T, class From> SCHUSS_FN void take_chunk(T* to, const From* from, int64_t count, bool add) {
+template <class T, class From>
+SCHUSS_FN void take_chunk(T* to, const From* from, int64_t count, bool add) {
   if (add) {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) to[i] += T(load(from[i]));
@@ -16,19 +17,22 @@ template <class T, class From> SCHUSS_FN void take_chunk(T* to, const From* from
   }
 }
 
-template <class T, class To> SCHUSS_FN void give_chunk(To* to, const T* from, int64_t count) {
+template <class T, class To>
+SCHUSS_FN void give_chunk(To* to, const T* from, int64_t count) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) to[i] = Store<To>::nearest(from[i]);
 }
 
 // Two comparisons that are one instruction each; a NaN stays.
-template <class T> SCHUSS_FN T limited(T x, T limit) {
+template <class T>
+SCHUSS_FN T limited(T x, T limit) {
   x = limit < x ? limit : x;
   return -limit > x ? -limit : x;
 }
 
 // g times the factor, held within ± bound.
-template <class G> SCHUSS_FN void scale_chunk(G* g, int64_t count, double factor, double bound) {
+template <class G>
+SCHUSS_FN void scale_chunk(G* g, int64_t count, double factor, double bound) {
   using T = typename Arithmetic<G>::type;
   const T scale = T(factor), limit = T(bound);
 #pragma omp simd

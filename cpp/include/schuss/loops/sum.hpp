@@ -5,14 +5,16 @@
 namespace schuss {
 
 // lane + x * x. The square of a float32 is exact in float64, so that fusing rounds as two operations do.
-template <class G> SCHUSS_FN double add_square(double lane, double x) {
+template <class G>
+SCHUSS_FN double add_square(double lane, double x) {
 #if defined(__FMA__) || defined(__aarch64__)
   if constexpr (sizeof(G) < sizeof(double)) return __builtin_fma(x, x, lane);
 #endif
   return lane + x * x;
 }
 
-template <class G> SCHUSS_FN double square_sum_chunk(const G* g, int64_t count) {
+template <class G>
+SCHUSS_FN double square_sum_chunk(const G* g, int64_t count) {
   // Thirty-two lanes on every level, so every level adds in the same order.
   constexpr int kLanes = 32;
   double lane[kLanes] = {};

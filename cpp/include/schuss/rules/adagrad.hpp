@@ -1,22 +1,23 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_ADAGRAD(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                           \
-  PAPER(2011, "A rate of its own for each weight, shrinking with the squares of its gradients so far",        \
-        "Duchi, Hazan & Singer 2011, Adaptive subgradient methods, JMLR 12")                                \
-  HYPER(lr, 0.01, nonnegative, "learning rate")                                                             \
+#define SCHUSS_ADAGRAD(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                             \
+  PAPER(2011, "A rate of its own for each weight, shrinking with the squares of its gradients so far",       \
+        "Duchi, Hazan & Singer 2011, Adaptive subgradient methods, JMLR 12")                                 \
+  HYPER(lr, 0.01, nonnegative, "learning rate")                                                              \
   HYPER(lr_decay, 0, nonnegative, "the rate of step t is lr / (1 + (t - 1) lr_decay)")                       \
-  HYPER(eps, 1e-10, nonnegative, "added to the root")                                                       \
-  HYPER(eps_root, 0, nonnegative, "added inside the root")                                                  \
-  HYPER(initial_accumulator, 0, nonnegative, "what the sum starts from")                                    \
-  HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                  \
-  SLOT(sum, h.initial_accumulator, "sum of the squared gradients")                                          \
+  HYPER(eps, 1e-10, nonnegative, "added to the root")                                                        \
+  HYPER(eps_root, 0, nonnegative, "added inside the root")                                                   \
+  HYPER(initial_accumulator, 0, nonnegative, "what the sum starts from")                                     \
+  HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
+  SLOT(sum, h.initial_accumulator, "sum of the squared gradients")                                           \
   FORM(textbook, "lr=0.01 eps=0 eps_root=1e-8", "eps inside the root: p = p - lr g / sqrt(G + eps)")
 
 namespace schuss {
 SCHUSS_DECLARE(Adagrad, SCHUSS_ADAGRAD)
 
-template <class T, unsigned Kept> struct Adagrad {
+template <class T, unsigned Kept>
+struct Adagrad {
   T lr, eps, eps_root, decay;
 
   static Adagrad prepare(const AdagradHypers& h, Clock clock) {

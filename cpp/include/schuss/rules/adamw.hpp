@@ -1,15 +1,17 @@
 #pragma once
 #include "adam.hpp"
 
-#define SCHUSS_ADAMW(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                             \
+#define SCHUSS_ADAMW(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                               \
   PAPER(2019, "Adam with the decay of weights taken out of the gradient",                                    \
-        "Loshchilov & Hutter 2019, arXiv 1711.05101")                                                       \
-  SCHUSS_ADAM_FACTS(HYPER, SLOT, SLOT_IF, 0.01, "decoupled decay: each step takes lr * weight_decay of p away")
+        "Loshchilov & Hutter 2019, arXiv 1711.05101")                                                        \
+  SCHUSS_ADAM_FACTS(HYPER, SLOT, SLOT_IF, 0.01,                                                              \
+                    "decoupled decay: each step takes lr * weight_decay of p away")
 
 namespace schuss {
 SCHUSS_DECLARE(AdamW, SCHUSS_ADAMW)
 
-template <class T, unsigned Kept> struct AdamW {
+template <class T, unsigned Kept>
+struct AdamW {
   AdamMoments<T, has(Kept, AdamWSlots::v_max)> moments;
   T decay;
 

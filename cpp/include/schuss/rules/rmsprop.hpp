@@ -1,25 +1,27 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_RMSPROP(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                           \
+#define SCHUSS_RMSPROP(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                             \
   PAPER(2012, "The gradient over the root of the running mean of its squares",                               \
-        "Tieleman & Hinton 2012, Lecture 6.5; centered: Graves 2013, arXiv 1308.0850")                      \
-  HYPER(lr, 0.01, nonnegative, "learning rate")                                                             \
-  HYPER(alpha, 0.99, unit, "share of the mean square kept")                                                 \
-  HYPER(eps, 1e-8, nonnegative, "added to the root")                                                        \
-  HYPER(eps_root, 0, nonnegative, "added inside the root")                                                  \
+        "Tieleman & Hinton 2012, Lecture 6.5; centered: Graves 2013, arXiv 1308.0850")                       \
+  HYPER(lr, 0.01, nonnegative, "learning rate")                                                              \
+  HYPER(alpha, 0.99, unit, "share of the mean square kept")                                                  \
+  HYPER(eps, 1e-8, nonnegative, "added to the root")                                                         \
+  HYPER(eps_root, 0, nonnegative, "added inside the root")                                                   \
   HYPER(momentum, 0, nonnegative, "classic momentum on the scaled gradient; lr stays outside")               \
   HYPER(centered, 0, flag, "divide by the standard deviation: the mean is taken out of the mean square")     \
-  HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                  \
-  SLOT(v, 0, "running mean of the squared gradients")                                                       \
-  SLOT_IF(g_avg, 0, h.centered != 0, "running mean of the gradients")                                       \
-  SLOT_IF(m, 0, h.momentum != 0, "velocity of the scaled gradient")                                         \
-  FORM(textbook, "lr=0.001 alpha=0.9 eps=0 eps_root=1e-8", "eps inside the root: p = p - lr g / sqrt(v + eps)")
+  HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
+  SLOT(v, 0, "running mean of the squared gradients")                                                        \
+  SLOT_IF(g_avg, 0, h.centered != 0, "running mean of the gradients")                                        \
+  SLOT_IF(m, 0, h.momentum != 0, "velocity of the scaled gradient")                                          \
+  FORM(textbook, "lr=0.001 alpha=0.9 eps=0 eps_root=1e-8",                                                   \
+       "eps inside the root: p = p - lr g / sqrt(v + eps)")
 
 namespace schuss {
 SCHUSS_DECLARE(RMSprop, SCHUSS_RMSPROP)
 
-template <class T, unsigned Kept> struct RMSprop {
+template <class T, unsigned Kept>
+struct RMSprop {
   T lr, keep, eps, eps_root, momentum, decay;
 
   static RMSprop prepare(const RMSpropHypers& h, Clock) {

@@ -28,11 +28,20 @@ enum class Range { real, nonnegative, unit, flag };  // unit: [0, 1)
 SCHUSS_FN float sqrt(float x) { return __builtin_sqrtf(x); }
 SCHUSS_FN double sqrt(double x) { return __builtin_sqrt(x); }
 
-template <class T> SCHUSS_FN T select(bool condition, T yes, T no) { return condition ? yes : no; }
+template <class T>
+SCHUSS_FN T select(bool condition, T yes, T no) {
+  return condition ? yes : no;
+}
 
 // A NaN in a stays: the comparison is false.
-template <class T> SCHUSS_FN T at_least(T a, T floor) { return select(a < floor, floor, a); }
-template <class T> SCHUSS_FN T larger(T a, T b) { return select(a > b, a, b); }
+template <class T>
+SCHUSS_FN T at_least(T a, T floor) {
+  return select(a < floor, floor, a);
+}
+template <class T>
+SCHUSS_FN T larger(T a, T b) {
+  return select(a > b, a, b);
+}
 
 constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) != 0; }
 
@@ -44,15 +53,16 @@ constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) !=
 #define SCHUSS_SLOT_BIT(name, ...) | 1u << name
 
 // NameHypers: the settings, all double, in the order of the macro. NameSlots: the slots' indices.
-#define SCHUSS_DECLARE(Name, FACTS)                                                                        \
-  struct Name##Hypers {                                                                                    \
-    FACTS(SCHUSS_NOTHING, SCHUSS_HYPER_FIELD, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING) \
-  };                                                                                                       \
-  struct Name##Slots {                                                                                     \
-    enum : unsigned {                                                                                      \
-      FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_ENTRY, SCHUSS_SLOT_ENTRY, SCHUSS_NOTHING,           \
-            SCHUSS_NOTHING) count                                                                          \
-    };                                                                                                     \
-    static constexpr unsigned always =                                                                     \
-        0u FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_BIT, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING); \
+#define SCHUSS_DECLARE(Name, FACTS)                                                                          \
+  struct Name##Hypers {                                                                                      \
+    FACTS(SCHUSS_NOTHING, SCHUSS_HYPER_FIELD, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING,                \
+          SCHUSS_NOTHING)                                                                                    \
+  };                                                                                                         \
+  struct Name##Slots {                                                                                       \
+    enum : unsigned {                                                                                        \
+      FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_ENTRY, SCHUSS_SLOT_ENTRY, SCHUSS_NOTHING,            \
+            SCHUSS_NOTHING) count                                                                            \
+    };                                                                                                       \
+    static constexpr unsigned always = 0u FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_BIT,             \
+                                                SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING);             \
   };

@@ -1,22 +1,23 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_SGD(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                               \
+#define SCHUSS_SGD(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                                 \
   PAPER(1964, "Stochastic gradient descent, with classic momentum and Nesterov's form, as torch.optim.SGD",  \
-        "Polyak 1964; Sutskever et al. 2013, ICML")                                                        \
-  HYPER(lr, 1e-3, nonnegative, "learning rate")                                                            \
-  HYPER(momentum, 0, nonnegative, "factor on the velocity kept from the step before")                       \
-  HYPER(dampening, 0, real, "share of the gradient left out of the velocity after its first step")          \
-  HYPER(nesterov, 0, flag, "step along g + momentum * v in place of v")                                     \
-  HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                  \
-  SLOT_IF(v, 0, h.momentum != 0, "velocity; its first value is the gradient itself")                        \
-  CHECK(h.nesterov == 0 || (!(h.momentum <= 0) && h.dampening == 0),                                        \
+        "Polyak 1964; Sutskever et al. 2013, ICML")                                                          \
+  HYPER(lr, 1e-3, nonnegative, "learning rate")                                                              \
+  HYPER(momentum, 0, nonnegative, "factor on the velocity kept from the step before")                        \
+  HYPER(dampening, 0, real, "share of the gradient left out of the velocity after its first step")           \
+  HYPER(nesterov, 0, flag, "step along g + momentum * v in place of v")                                      \
+  HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
+  SLOT_IF(v, 0, h.momentum != 0, "velocity; its first value is the gradient itself")                         \
+  CHECK(h.nesterov == 0 || (!(h.momentum <= 0) && h.dampening == 0),                                         \
         "nesterov needs momentum > 0 and dampening 0")
 
 namespace schuss {
 SCHUSS_DECLARE(SGD, SCHUSS_SGD)
 
-template <class T, unsigned Kept> struct SGD {
+template <class T, unsigned Kept>
+struct SGD {
   T lr, momentum, keep, decay;
   bool first, nesterov;
 

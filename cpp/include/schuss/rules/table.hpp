@@ -8,11 +8,11 @@
 #include "rmsprop.hpp"
 #include "sgd.hpp"
 
-#define SCHUSS_RULES(RULE)                  \
-  RULE(SGD, SCHUSS_SGD, sgd)                \
-  RULE(Momentum, SCHUSS_MOMENTUM, momentum) \
-  RULE(Nesterov, SCHUSS_NESTEROV, nesterov) \
-  RULE(Adagrad, SCHUSS_ADAGRAD, adagrad)    \
-  RULE(RMSprop, SCHUSS_RMSPROP, rmsprop)    \
-  RULE(Adam, SCHUSS_ADAM, adam)             \
+#define SCHUSS_RULES(RULE)                                                                                   \
+  RULE(SGD, SCHUSS_SGD, sgd)                                                                                 \
+  RULE(Momentum, SCHUSS_MOMENTUM, momentum)                                                                  \
+  RULE(Nesterov, SCHUSS_NESTEROV, nesterov)                                                                  \
+  RULE(Adagrad, SCHUSS_ADAGRAD, adagrad)                                                                     \
+  RULE(RMSprop, SCHUSS_RMSPROP, rmsprop)                                                                     \
+  RULE(Adam, SCHUSS_ADAM, adam)                                                                              \
   RULE(AdamW, SCHUSS_ADAMW, adamw)
