@@ -113,6 +113,9 @@ bool read_torch(PyObject* object, ArrayRef& array, Refusal& refusal) {
     return refusal = {true, "a torch tensor of layout " + std::string(py::str(tensor.attr("layout"))) +
                                 ", expected a strided one"},
            false;
+  if (tensor.attr("is_neg")().cast<bool>())
+    return refusal = {false, "a torch tensor whose sign is pending, expected its values: x.resolve_neg()"},
+           false;
   const py::tuple shape = tensor.attr("shape"), strides = tensor.attr("stride")();
   array.own.clear();
   for (const auto extent : shape) array.own.push_back(extent.cast<int64_t>());
@@ -187,9 +190,9 @@ bool ArrayRef::has_shape(const std::vector<int64_t>& other) const {
   return true;
 }
 
-bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
-  if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_))
-    return read_numpy(object, array, refusal);
+namespace {
+
+bool read_foreign(PyObject* object, ArrayRef& array, Refusal& refusal) {
   if (torch_types().tensor && PyObject_TypeCheck(object, torch_types().tensor))
     return read_torch(object, array, refusal);
   if (!PyType_Check(object) && PyObject_HasAttrString(object, "__dlpack__"))
@@ -204,6 +207,21 @@ bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
   if (PyObject_HasAttrString(object, "__cuda_array_interface__"))
     return refusal = {false, kind_of(object) + " on a CUDA device, expected an array on the CPU"}, false;
   return refusal = {true, kind_of(object) + ", expected an array"}, false;
+}
+
+}  // namespace
+
+bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
+  if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_))
+    return read_numpy(object, array, refusal);
+  try {
+    return read_foreign(object, array, refusal);
+  } catch (py::error_already_set& error) {  // as with tracers, which stand for arrays that are not there yet
+    if (!error.matches(PyExc_Exception)) throw;
+    refusal = {true, kind_of(object) + " that gives no memory to read (" +
+                         std::string(py::str(error.value())) + "), expected an array"};
+    return false;
+  }
 }
 
 bool read_writable(PyObject* object, ArrayRef& array, Refusal& refusal) {

@@ -4,7 +4,7 @@
 
 #include <pybind11/stl.h>
 
-#include "array_ref.hpp"
+#include "overlap.hpp"
 #include "schuss/catalog.hpp"
 #include "session.hpp"
 
@@ -20,75 +20,84 @@ PlainArray plain(const ArrayRef& array) {
   return result;
 }
 
-py::dict describe(const py::object& object, const std::string& where) {
-  ArrayRef array;
-  Refusal refusal;
-  if (!read_writable(object.ptr(), array, refusal)) refusal.raise(where);
-  py::list shape, strides;
-  for (int d = 0; d < array.dimensions; ++d) shape.append(array.shape[d]), strides.append(array.strides[d]);
-  return py::dict(py::arg("address") = reinterpret_cast<std::uintptr_t>(array.data),
-                  py::arg("dtype") = name_of(array.format), py::arg("itemsize") = size_of(array.format),
-                  py::arg("shape") = py::tuple(shape), py::arg("strides") = py::tuple(strides),
-                  py::arg("c_order") = array.c_order);
-}
-
-// Every leaf of a container of arrays to be written, with the names they go by.
+// Every leaf of a container of arrays, with the names they go by.
 struct Tree {
   std::vector<ArrayRef> held;
+  std::vector<py::object> objects;
   std::vector<PlainArray> arrays;
   std::vector<std::string> names;  // of the leaves
+  std::vector<int> ties;           // for each array the first that is the same; where they are written
   py::list torch;
 
-  Tree(const py::object& tree, const std::string& root) {
+  Tree(const py::object& tree, const std::string& root, bool written) {
     int count = 0;
-    const Node node = Node::read(tree, count);
+    const Node node = Node::read(tree, count, root);
+    std::vector<std::string> wheres;
     each_leaf(node, nullptr, [&](const Node& leaf, const Path* path) {
       if (leaf.object.is_none()) return;
-      const std::string name = path ? path->text(root) : root;
+      wheres.push_back(path ? path->text(root) : root);
       ArrayRef array;
       Refusal refusal;
-      if (!read_writable(leaf.object.ptr(), array, refusal)) refusal.raise(name);
+      if (!(written ? read_writable : read_array)(leaf.object.ptr(), array, refusal))
+        refusal.raise(wheres.back());
       if (array.torch) torch.append(leaf.object);
       arrays.push_back(plain(array));
       held.push_back(std::move(array));
+      objects.push_back(leaf.object);
       names.push_back(path ? path->name() : "param");
     });
+    if (!written) return;
+    std::vector<NamedArray> named;
+    for (std::size_t k = 0; k < held.size(); ++k) named.push_back({&held[k], objects[k].ptr(), wheres[k]});
+    ties = ties_of(named);
   }
-  ~Tree() = default;
-  void written() const {
+
+  // Each memory once, however often it is met.
+  void scale(const std::vector<double>& factors, double limit) const {
+    std::vector<PlainArray> once;
+    std::vector<double> its;
+    for (std::size_t k = 0; k < arrays.size(); ++k)
+      if (ties[k] == int(k)) once.push_back(arrays[k]), its.push_back(factors[k]);
+    scale_arrays(once, its, limit);
     if (!torch.empty()) raise_versions(torch);
   }
+  void scale(double factor, double limit) const { scale(std::vector<double>(arrays.size(), factor), limit); }
 };
 
-double norm(const py::object& grads) { return norms_of(Tree(grads, "grads").arrays).global; }
+constexpr double kUnlimited = std::numeric_limits<double>::infinity();
+
+double norm(const py::object& grads) { return norms_of(Tree(grads, "grads", false).arrays).global; }
 
 double clip_global_norm(const py::object& grads, double limit) {
-  const Tree tree(grads, "grads");
+  const Tree tree(grads, "grads", true);
   const double norm = norms_of(tree.arrays).global;
-  if (norm - norm == 0 && norm > limit) {
-    scale_arrays(tree.arrays, std::vector<double>(tree.arrays.size(), limit / norm),
-                 std::numeric_limits<double>::infinity());
-    tree.written();
-  }
+  if (norm - norm == 0 && norm > limit) tree.scale(limit / norm, kUnlimited);
   return norm;
 }
 
 std::vector<std::pair<std::string, double>> clip_leaf_norm(const py::object& grads, double limit) {
-  const Tree tree(grads, "grads");
+  const Tree tree(grads, "grads", true);
   const Norms norms = norms_of(tree.arrays);
   std::vector<double> factors;
   for (double own : norms.each) factors.push_back(own - own == 0 && own > limit ? limit / own : 1);
-  scale_arrays(tree.arrays, factors, std::numeric_limits<double>::infinity());
-  tree.written();
+  tree.scale(factors, kUnlimited);
   std::vector<std::pair<std::string, double>> named;
   for (std::size_t i = 0; i < norms.each.size(); ++i) named.emplace_back(tree.names[i], norms.each[i]);
   return named;
 }
 
-void clip_value(const py::object& grads, double limit) {
-  const Tree tree(grads, "grads");
-  scale_arrays(tree.arrays, std::vector<double>(tree.arrays.size(), 1), limit);
-  tree.written();
+void clip_value(const py::object& grads, double limit) { Tree(grads, "grads", true).scale(1, limit); }
+
+// For the leaves met, each with its name for messages: the index of the first that is the same array.
+std::vector<int> ties(const std::vector<std::pair<py::object, std::string>>& met) {
+  std::vector<ArrayRef> arrays(met.size());
+  std::vector<NamedArray> named;
+  for (std::size_t i = 0; i < met.size(); ++i) {
+    Refusal refusal;
+    if (!read_writable(met[i].first.ptr(), arrays[i], refusal)) refusal.raise(met[i].second);
+    named.push_back({&arrays[i], met[i].first.ptr(), met[i].second});
+  }
+  return ties_of(named);
 }
 
 // What one array argument of a plain rule function must be.
@@ -141,6 +150,18 @@ void apply(const std::string& name, const py::tuple& arrays, int64_t step, const
     if (held[2 + k].torch) torch.append(given);
     pointers.push_back(array.data);
   }
+  // Of p and the slots each is written: none may lie across another, nor g across any but p itself.
+  std::vector<NamedArray> named{{&held[0], p.ptr(), call + "p"}};
+  for (std::size_t k = 0; k < pointers.size(); ++k)
+    if (pointers[k])
+      named.push_back({&held[2 + k], py::object(arrays[2 + k]).ptr(), call + rule.slots[k].name});
+  if (held[1].data != held[0].data || !held[1].c_order || !held[0].c_order)
+    named.push_back({&held[1], g.ptr(), call + "g"});
+  const std::vector<int> same = ties_of(named);
+  for (std::size_t i = 0; i < same.size(); ++i)
+    if (same[i] != int(i))
+      throw py::value_error(named[i].where + " is the same array as " + named[std::size_t(same[i])].where +
+                            ", expected one of its own");
   apply_rule(rule, parameter, gradient, pointers, step, values);
   if (!torch.empty()) raise_versions(torch);
 }
@@ -148,7 +169,8 @@ void apply(const std::string& name, const py::tuple& arrays, int64_t step, const
 }  // namespace
 
 void bind_arrays(py::module_& module) {
-  module.def("describe", &describe);
+  module.def("ties", &ties,
+             "For each (array, name) the index of the first that is the same array; overlaps are refused.");
   module.def("global_norm", &norm);
   module.def("clip_global_norm", &clip_global_norm);
   module.def("clip_leaf_norm", &clip_leaf_norm);

@@ -39,12 +39,27 @@ std::vector<std::string> slots_kept(const std::string& name, const py::dict& val
   return names;
 }
 
+// A schedule's function often belongs to the object that owns the optimizer: a cycle the collector must see.
+void collectable(PyHeapTypeObject* heap_type) {
+  PyTypeObject* type = &heap_type->ht_type;
+  type->tp_flags |= Py_TPFLAGS_HAVE_GC;
+  type->tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (py::detail::is_holder_constructed(self)) Py_VISIT(py::handle(self).cast<Session&>().callables());
+    return 0;
+  };
+  type->tp_clear = [](PyObject* self) {
+    if (py::detail::is_holder_constructed(self)) py::handle(self).cast<Session&>().drop_callables();
+    return 0;
+  };
+}
+
 }  // namespace
 
 void bind_session(py::module_& module) {
   module.def("slots_kept", &slots_kept,
              "Names of the slots a rule keeps under these hypers, which are checked.");
-  py::class_<Session>(module, "Session")
+  py::class_<Session>(module, "Session", py::custom_type_setup(&collectable))
       .def(py::init([](const std::string& rule, const std::string& clip, double limit,
                        const std::string& nonfinite, int accumulate, bool grad_norm,
                        std::shared_ptr<LossScale> scaler) {
@@ -56,21 +71,20 @@ void bind_session(py::module_& module) {
       .def("begin_group", &Session::begin_group)
       .def(
           "commit_group",
-          [](Session& session, const py::object& tree, const py::dict& hypers,
+          [](Session& session, const py::object& tree, const py::object& group, const py::dict& hypers,
              const std::vector<std::tuple<std::string, py::object, std::vector<int>>>& leaves, bool grouped) {
             std::vector<Session::LeafPlan> plans;
             for (const auto& [name, object, sources] : leaves) plans.push_back({name, object, sources});
-            session.commit_group(tree, hypers, plans, grouped);
+            session.commit_group(tree, group, hypers, plans, grouped);
           })
-      .def("set_hyper",
-           [](Session& session, int group, int index, const py::object& value) {
-             session.engine.set_hyper(group, index, read_hyper(session.engine.rule(), index, value));
+      .def("set_hyper", &Session::set_hyper)
+      .def("set_hypers", &Session::set_hypers)
+      .def("check_idle", [](Session& s) { const Session::Turn turn(s); })
+      .def("set_frozen",
+           [](Session& s, int leaf, bool frozen) {
+             const Session::Turn turn(s);
+             s.engine.set_frozen(leaf, frozen);
            })
-      .def("set_hypers",
-           [](Session& session, int group, const py::dict& values) {
-             session.engine.set_hypers(group, read_hypers(session.engine.rule(), values));
-           })
-      .def("set_frozen", [](Session& s, int leaf, bool frozen) { s.engine.set_frozen(leaf, frozen); })
       .def("frozen", [](const Session& s, int leaf) { return s.engine.frozen(leaf); })
       .def("slot", [](const Session& s, int leaf,
                       const std::string& name) { return s.slot(leaf, slot_index(s, name)); })
@@ -79,15 +93,24 @@ void bind_session(py::module_& module) {
       .def("shape", [](const Session& s, int leaf) { return py::tuple(py::cast(s.engine.leaf(leaf).shape)); })
       .def("dtype", [](const Session& s, int leaf) { return name_of(s.engine.leaf(leaf).format); })
       .def("clock", [](const Session& s, int leaf) { return s.engine.leaf_clock(leaf); })
-      .def("set_clock", [](Session& s, int leaf, int64_t clock) { s.engine.set_leaf_clock(leaf, clock); })
-      .def("set_pending", [](Session& s, int pending,
-                             const std::vector<bool>& held) { s.engine.set_pending(pending, held); })
+      .def("set_clock",
+           [](Session& s, int leaf, int64_t clock) {
+             const Session::Turn turn(s);
+             s.engine.set_leaf_clock(leaf, clock);
+           })
+      .def("set_pending",
+           [](Session& s, int pending, const std::vector<bool>& held) {
+             const Session::Turn turn(s);
+             s.engine.set_pending(pending, held);
+           })
       .def("to_point", &Session::to_point)
       .def("from_point", &Session::from_point)
-      .def("original", &Session::original)
       .def_property(
           "steps", [](const Session& s) { return s.engine.steps(); },
-          [](Session& s, int64_t steps) { s.engine.set_steps(steps); })
+          [](Session& s, int64_t steps) {
+            const Session::Turn turn(s);
+            s.engine.set_steps(steps);
+          })
       .def_property_readonly("pending", [](const Session& s) { return s.engine.pending(); })
       .def_property_readonly("leaves", [](const Session& s) { return s.engine.leaves(); })
       .def_property_readonly("elements", [](const Session& s) { return s.engine.elements(); });

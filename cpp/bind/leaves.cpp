@@ -6,6 +6,8 @@
 namespace schuss {
 namespace {
 
+constexpr int kWriteable = 0x0400;  // NumPy's flag
+
 bool is_container(PyObject* object) {
   return PyDict_Check(object) || PyList_Check(object) || PyTuple_Check(object);
 }
@@ -21,6 +23,11 @@ const char* kind_name(Node::Kind kind) {
 
 }  // namespace
 
+const char* const kChanged =
+    " is not as it was when the optimizer was made (moved, resized, reshaped, of another dtype or "
+    "read-only); "
+    "update it in place, or make a new optimizer";
+
 Source::Source(py::object o, const ArrayRef& array, int where)
     : object(std::move(o)),
       data(array.data),
@@ -32,7 +39,10 @@ Source::Source(py::object o, const ArrayRef& array, int where)
   strides.assign(array.strides, array.strides + dimensions);
   std::copy_n(array.shape, std::min(dimensions, 3), near_shape);
   if (array.torch) kind = Kind::torch;
-  else if (PyObject_TypeCheck(object.ptr(), py::detail::npy_api::get().PyArray_Type_)) kind = Kind::numpy;
+  else if (PyObject_TypeCheck(object.ptr(), py::detail::npy_api::get().PyArray_Type_)) {
+    kind = Kind::numpy;
+    dtype = py::detail::array_proxy(object.ptr())->descr;
+  }
 }
 
 bool Source::has_shape_of(const ArrayRef& array) const {
@@ -40,26 +50,36 @@ bool Source::has_shape_of(const ArrayRef& array) const {
          std::equal(array.shape, array.shape + dimensions, dimensions <= 3 ? near_shape : shape.data());
 }
 
-const char* Source::data_now() const {
-  if (kind == Kind::numpy) return py::detail::array_proxy(object.ptr())->data;
+bool Source::unchanged() const {
   if (kind == Kind::torch)
-    return reinterpret_cast<const char*>(object.attr("data_ptr")().cast<std::uintptr_t>());
-  return data;
+    return reinterpret_cast<const char*>(object.attr("data_ptr")().cast<std::uintptr_t>()) == data;
+  if (kind == Kind::other) return true;
+  const auto* now = py::detail::array_proxy(object.ptr());
+  const auto* extents = reinterpret_cast<const int64_t*>(now->dimensions);
+  return now->data == data && now->nd == dimensions && now->descr == dtype &&
+         (now->flags & kWriteable) != 0 &&
+         std::equal(extents, extents + dimensions, dimensions <= 3 ? near_shape : shape.data());
 }
 
-Node Node::read(const py::object& tree, int& sources) {
+Node Node::read(const py::object& tree, int& sources, const std::string& root, int depth) {
+  constexpr int kDeepest = 200;
+  if (depth > kDeepest)
+    throw py::value_error(root + ": nested deeper than " + std::to_string(kDeepest) +
+                          " containers, or a container that holds itself");
   Node node;
   node.object = tree;
+  const auto child = [&](const py::handle& value) {
+    node.children.push_back(read(py::reinterpret_borrow<py::object>(value), sources, root, depth + 1));
+  };
   if (PyDict_Check(tree.ptr())) {
     node.kind = Kind::dict;
     for (const auto& [key, value] : tree.cast<py::dict>()) {
       node.keys.push_back(py::reinterpret_borrow<py::object>(key));
-      node.children.push_back(read(py::reinterpret_borrow<py::object>(value), sources));
+      child(value);
     }
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
     node.kind = PyList_Check(tree.ptr()) ? Kind::list : Kind::tuple;
-    for (const auto& value : tree.cast<py::sequence>())
-      node.children.push_back(read(py::reinterpret_borrow<py::object>(value), sources));
+    for (const auto& value : tree.cast<py::sequence>()) child(value);
   } else {
     node.source = sources++;
   }
@@ -112,11 +132,9 @@ void Walk::visit(const Node& node, PyObject* grads, const Path* path) {
 
 void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
   const Source& source = sources_[std::size_t(node.source)];
+  if (!source.unchanged())
+    throw py::value_error((path ? path->text("params") : std::string("params")) + kChanged);
   if (grad == Py_None) return;
-  if (source.data_now() != source.data)  // as after resize(), or after setting a tensor's .data
-    throw py::value_error((path ? path->text("params") : std::string("params")) +
-                          " lies elsewhere in memory than when the optimizer was made; update it in place, "
-                          "or make a new optimizer");
   const auto where = [&] { return path ? path->text("grads") : std::string("grads"); };
   ArrayRef array;
   Refusal refusal;
@@ -130,7 +148,7 @@ void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
     throw py::value_error(where() + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) +
                           ", expected " + shape_text(source.shape.data(), source.shape.size()));
   apart(source, array, path);
-  sink_.take(source, std::move(array));
+  sink_.take(source, std::move(array), grad);
 }
 
 // A gradient may be its parameter itself, but not lie across it: some of it would be overwritten before it is
@@ -202,7 +220,8 @@ void Walk::dict(const Node& node, PyObject* grads, const Path* path) {
       if (PyErr_Occurred()) throw py::error_already_set();
       throw py::value_error(here.text("grads") + " is missing; a leaf without a gradient takes None");
     }
-    visit(node.children[i], grad, &here);
+    const auto held = py::reinterpret_borrow<py::object>(grad);
+    visit(node.children[i], held.ptr(), &here);
   }
   if (none || PyDict_GET_SIZE(grads) == Py_ssize_t(node.children.size())) return;
   for (const auto& [key, value] : py::reinterpret_borrow<py::dict>(grads)) {
@@ -228,7 +247,11 @@ void Walk::sequence(const Node& node, PyObject* grads, const Path* path) {
       same(node.children[std::size_t(i)], i < PyList_GET_SIZE(params) ? PyList_GET_ITEM(params, i) : nullptr,
            here);
     }
-    visit(node.children[std::size_t(i)], none ? Py_None : PySequence_Fast_GET_ITEM(grads, i), &here);
+    // Reading an array may run Python code, and that may change the list.
+    if (!none && i >= PySequence_Fast_GET_SIZE(grads))
+      throw py::value_error(where() + " changed while it was read");
+    const auto grad = py::reinterpret_borrow<py::object>(none ? Py_None : PySequence_Fast_GET_ITEM(grads, i));
+    visit(node.children[std::size_t(i)], grad.ptr(), &here);
   }
 }
 

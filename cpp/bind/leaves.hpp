@@ -17,6 +17,7 @@ struct Source {
   py::object object;
   const char* data = nullptr;
   const char *low = nullptr, *high = nullptr;  // the bytes it spans
+  const void* dtype = nullptr;                 // NumPy's, of a NumPy array
   int position = 0;                            // of its gradient in the engine's list
   int dimensions = 0;
   int64_t near_shape[3] = {};  // of at most three dimensions, else `shape`
@@ -26,7 +27,7 @@ struct Source {
   std::vector<int64_t> strides;  // bytes
 
   bool has_shape_of(const ArrayRef& array) const;
-  const char* data_now() const;  // where the object says its memory is
+  bool unchanged() const;  // its memory, shape and type, and that it may be written, are what they were
 };
 
 struct Node {
@@ -37,7 +38,8 @@ struct Node {
   std::vector<Node> children;
   int source = -1;  // of a leaf
 
-  static Node read(const py::object& tree, int& sources);  // containers down to whatever is none
+  // Containers down to whatever is none; `root` is what messages call the whole.
+  static Node read(const py::object& tree, int& sources, const std::string& root, int depth = 0);
 };
 
 // Where a walk stands, for messages only.
@@ -55,11 +57,14 @@ struct Path {
 void each_leaf(const Node& node, const Path* path,
                const std::function<void(const Node&, const Path*)>& visit);
 
+// What is said of a parameter that is not as it was.
+extern const char* const kChanged;
+
 // What the walk hands over for each gradient given.
 class GradientSink {
  public:
   virtual ~GradientSink() = default;
-  virtual void take(const Source& source, ArrayRef&& array) = 0;
+  virtual void take(const Source& source, ArrayRef&& array, PyObject* object) = 0;
 };
 
 // Walks gradients beside parameters. Raises TypeError or ValueError that names the leaf: a wrong container,

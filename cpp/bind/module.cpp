@@ -1,6 +1,8 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "dispatch.hpp"
 #include "plan.hpp"
 #include "session.hpp"
@@ -13,10 +15,11 @@ void bind_arrays(py::module_& module);
 namespace {
 
 void set_threads(const py::object& threads) {
-  if (PyLong_Check(threads.ptr()) && !PyBool_Check(threads.ptr()))
-    return set_thread_count(threads.cast<int>());
-  throw py::type_error("threads is " + std::string(py::repr(threads)) + " (" +
-                       Py_TYPE(threads.ptr())->tp_name + "), expected a whole number");
+  if (!PyIndex_Check(threads.ptr()) || PyBool_Check(threads.ptr()))
+    throw py::type_error("threads is " + std::string(py::repr(threads)) + " (" +
+                         Py_TYPE(threads.ptr())->tp_name + "), expected a whole number");
+  const Py_ssize_t count = PyNumber_AsSsize_t(threads.ptr(), nullptr);  // held within its range
+  set_thread_count(int(std::clamp<Py_ssize_t>(count, -1, 1 << 30)));
 }
 
 }  // namespace

@@ -32,27 +32,14 @@ double number(const std::string& where, const py::handle& value, const std::stri
   return x;
 }
 
-std::function<double(int64_t)> from_callable(const std::string& where, py::object callable) {
-  // The reference is dropped with the GIL held, wherever the engine lets go of the function.
-  const auto held = std::shared_ptr<py::object>(new py::object(std::move(callable)), [](py::object* object) {
+// The function is borrowed: whoever keeps the hyper holds it.
+std::function<double(int64_t)> from_callable(const std::string& where, const py::handle& callable) {
+  return [where, callable](int64_t step) {
     py::gil_scoped_acquire gil;
-    delete object;
-  });
-  return [where, held](int64_t step) {
-    py::gil_scoped_acquire gil;
-    const py::object value = (*held)(step);
+    const py::object value = callable(step);
     return number(where + " at step " + std::to_string(step), value, "a number from its schedule");
   };
 }
-
-struct Flag {  // set while a step runs
-  bool& flag;
-  explicit Flag(bool& f) : flag(f) {
-    if (flag) throw std::runtime_error("this optimizer is being stepped by another thread");
-    flag = true;
-  }
-  ~Flag() { flag = false; }
-};
 
 py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>& shape,
                       std::shared_ptr<const void> owner) {
@@ -78,13 +65,12 @@ Hyper read_hyper(const RuleInfo& rule, int index, const py::handle& value) {
     hyper.value = number(where, value, "True or False");
   } else if (py::isinstance<Schedule>(value)) {
     const auto schedule = value.cast<Schedule>();
-    if (holds_function(schedule))
-      hyper.schedule = from_callable(where, py::reinterpret_borrow<py::object>(value));
+    if (holds_function(schedule)) hyper.schedule = from_callable(where, value);
     else hyper.schedule = schedule;
   } else if (is_number(value)) {
     hyper.value = number(where, value, "a number, a schedule or a callable step -> float");
   } else if (PyCallable_Check(value.ptr())) {
-    hyper.schedule = from_callable(where, py::reinterpret_borrow<py::object>(value));
+    hyper.schedule = from_callable(where, value);
   } else {
     refuse_hyper(where, value, "a number, a schedule or a callable step -> float");
   }
@@ -107,36 +93,78 @@ Session::Session(const std::string& rule, EngineOptions options)
   root_.kind = Node::Kind::list;
 }
 
-py::list Session::begin_group(const py::object& tree) {
+Session::Turn::Turn(Session& session, bool may_be_at_point) : session_(session) {
+  if (session.busy_)
+    throw std::runtime_error(
+        "this optimizer is in the middle of a step; neither another thread nor a schedule's "
+        "function may step or change it until that ends");
+  if (session.engine.at_point() && !may_be_at_point)
+    throw std::runtime_error("the parameters are at the look-ahead point; leave the `with` block first");
+  session.busy_ = true;
+}
+
+Session::Turn::~Turn() {
+  session_.let_go();
+  session_.busy_ = false;
+}
+
+void Session::let_go() {
+  kept_.clear();
+  std::vector<PyObject*> held;
+  held.swap(held_);  // dropping a gradient may run Python code
+  for (PyObject* object : held) Py_DECREF(object);
+  held.clear();
+  if (held_.empty()) held_.swap(held);  // its room is kept for the next step
+}
+
+py::list Session::begin_group(const py::object& tree, const std::string& root) {
   int count = 0;
-  const Node node = Node::read(tree, count);
+  const Node node = Node::read(tree, count, root);
   py::list leaves;
   each_leaf(node, nullptr, [&](const Node& leaf, const Path* path) {
-    leaves.append(py::make_tuple(path ? path->keys() : py::tuple(0), leaf.object,
-                                 path ? path->text("params") : "params"));
+    leaves.append(
+        py::make_tuple(path ? path->keys() : py::tuple(0), leaf.object, path ? path->text(root) : root));
   });
   return leaves;
 }
 
-void Session::commit_group(const py::object& tree, const py::dict& hypers,
+void Session::keep_callables(int group, const py::dict& hypers) {
+  for (const auto& [name, value] : hypers)
+    if (PyCallable_Check(value.ptr())) callables_[py::make_tuple(group, name)] = value;
+    else if (callables_.contains(py::make_tuple(group, name)))
+      callables_.attr("pop")(py::make_tuple(group, name));
+}
+
+void Session::set_hypers(int group, const py::dict& values) {
+  const Turn turn(*this);
+  engine.set_hypers(group, read_hypers(engine.rule(), values));
+  keep_callables(group, values);
+}
+
+void Session::set_hyper(int group, int hyper, const py::object& value) {
+  const Turn turn(*this);
+  engine.set_hyper(group, hyper, read_hyper(engine.rule(), hyper, value));
+  py::dict one;
+  one[py::str(engine.rule().hypers[std::size_t(hyper)].name)] = value;
+  keep_callables(group, one);
+}
+
+void Session::commit_group(const py::object& tree, const py::object& owner, const py::dict& hypers,
                            const std::vector<LeafPlan>& leaves, bool grouped) {
+  const Turn turn(*this);
   std::vector<Hyper> values = read_hypers(engine.rule(), hypers);
   std::vector<ArrayRef> arrays(leaves.size());
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     Refusal refusal;
     if (!read_writable(leaves[i].object.ptr(), arrays[i], refusal)) refusal.raise(leaves[i].name);
   }
+  const std::size_t first = sources_.size();
+  int count = int(first);
+  Node node = Node::read(tree, count, "params");
   const int group = engine.add_group(std::move(values));
-
-  int count = int(sources_.size());
-  Node node = Node::read(tree, count);
+  keep_callables(group, hypers);
   sources_.resize(std::size_t(count));
   gradients_.resize(std::size_t(count));
-  const int first = count - [&] {
-    int met = 0;
-    each_leaf(node, nullptr, [&](const Node&, const Path*) { ++met; });
-    return met;
-  }();
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     ArrayRef& array = arrays[i];
     LeafSpec spec;
@@ -149,7 +177,7 @@ void Session::commit_group(const py::object& tree, const py::dict& hypers,
     spec.sources = int(leaves[i].sources.size());
     int position = engine.sources();
     for (int source : leaves[i].sources)
-      sources_[std::size_t(first + source)] = Source(leaves[i].object, array, position++);
+      sources_[first + std::size_t(source)] = Source(leaves[i].object, array, position++);
     if (array.torch) torch_leaves_.push_back(engine.leaves());
     engine.add_leaf(std::move(spec));
     originals_.push_back(leaves[i].object);
@@ -157,21 +185,38 @@ void Session::commit_group(const py::object& tree, const py::dict& hypers,
   for (ArrayRef& array : arrays) parameters_.push_back(std::move(array));
   engine.prepare();
   root_.children.push_back(std::move(node));
+  groups_.push_back(owner);
+  held_.reserve(sources_.size());
   grouped_ = grouped_ || grouped;
 }
 
-void Session::take(const Source& source, ArrayRef&& array) {
+void Session::take(const Source& source, ArrayRef&& array, PyObject* object) {
+  Py_INCREF(object);
+  held_.push_back(object);
   gradients_[std::size_t(source.position)] = {array.data, array.format,
                                               array.c_order ? nullptr : array.strides};
   if (array.keep || !array.own.empty()) kept_.push_back(std::move(array));
 }
 
 void Session::check_parameters() {
-  for (const Source& source : sources_)
-    if (source.data_now() != source.data)
+  check_groups();
+  for (const Source& source : sources_) {
+    if (source.unchanged()) continue;
+    for (std::size_t i = 0; i < originals_.size(); ++i)
+      if (originals_[i].is(source.object))
+        throw py::value_error("params " + engine.leaf(int(i)).name + kChanged);
+  }
+}
+
+void Session::check_groups() const {
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    if (!PyDict_Check(groups_[i].ptr())) continue;
+    if (PyDict_GetItemString(groups_[i].ptr(), "params") != root_.children[i].object.ptr())
       throw py::value_error(
-          "a parameter lies elsewhere in memory than when the optimizer was made; update it in place, or "
-          "make a new optimizer");
+          "params[" + std::to_string(i) +
+          "]['params'] was bound to something else after the optimizer was made; write into the "
+          "arrays, or make a new optimizer");
+  }
 }
 
 void Session::tell_torch(const Outcome& outcome, bool flushed) {
@@ -194,13 +239,16 @@ void Session::tell_torch_of_all() {
 }
 
 void Session::to_point() {
+  const Turn turn(*this, true);
   check_parameters();
   engine.to_point();
   tell_torch_of_all();
 }
 
-void Session::from_point() {
-  engine.from_point();
+void Session::from_point(bool gradient_taken) {
+  const Turn turn(*this, true);
+  check_parameters();
+  engine.from_point(gradient_taken);
   tell_torch_of_all();
 }
 
@@ -212,7 +260,6 @@ PyObject* Session::run(const Gradient* gradients) {
   } else {
     outcome = gradients ? engine.step(gradients) : engine.flush();
   }
-  kept_.clear();
   if (outcome.skipped && engine.options().nonfinite == Nonfinite::raise) {
     PyErr_Format(PyExc_FloatingPointError,
                  "the norm of the gradients is %s; no parameter, slot or clock was changed",
@@ -224,16 +271,16 @@ PyObject* Session::run(const Gradient* gradients) {
 }
 
 PyObject* Session::step(PyObject* grads) {
-  const Flag stepping(stepping_);
+  const Turn turn(*this);
   std::fill(gradients_.begin(), gradients_.end(), Gradient{});
-  kept_.clear();
+  if (grouped_) check_groups();
   Walk walk(sources_, *this);
   walk.visit(grouped_ ? root_ : root_.children.front(), grads, nullptr);
   return run(gradients_.data());
 }
 
 PyObject* Session::flush() {
-  const Flag stepping(stepping_);
+  const Turn turn(*this);
   if (engine.pending() == 0) Py_RETURN_NONE;
   check_parameters();
   return run(nullptr);

@@ -25,6 +25,8 @@ PyObject* guarded(Call call) {
     error.restore();
   } catch (const py::builtin_exception& error) {
     error.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
   } catch (const std::invalid_argument& error) {
     PyErr_SetString(PyExc_ValueError, error.what());
   } catch (const std::exception& error) {
@@ -64,9 +66,22 @@ int set_session(PyObject* object, PyObject* value, void*) {
   return guarded(set) ? 0 : -1;
 }
 
+int traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self(object)->owner);
+  return 0;
+}
+
+int clear(PyObject* object) {
+  self(object)->session = nullptr;
+  Py_CLEAR(self(object)->owner);
+  return 0;
+}
+
 void release(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
-  Py_CLEAR(self(object)->owner);
+  PyObject_GC_UnTrack(object);
+  clear(object);
   type->tp_free(object);
   Py_DECREF(type);
 }
@@ -99,10 +114,12 @@ PyType_Slot slots[] = {{Py_tp_methods, methods},
                        {Py_tp_getset, getters},
                        {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
                        {Py_tp_dealloc, reinterpret_cast<void*>(release)},
+                       {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
+                       {Py_tp_clear, reinterpret_cast<void*>(clear)},
                        {0, nullptr}};
 
-PyType_Spec spec = {"schuss._core.Stepper", sizeof(Stepper), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-                    slots};
+PyType_Spec spec = {"schuss._core.Stepper", sizeof(Stepper), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
 
 }  // namespace
 

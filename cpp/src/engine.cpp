@@ -85,7 +85,7 @@ Busy::Busy(std::atomic<bool>& flag) : flag_(flag) {
 }
 
 Engine::State::State(const RuleInfo& r, EngineOptions o)
-    : rule(r), level(schuss::level()), options(std::move(o)) {
+    : rule(r), level(schuss::level()), options(std::move(o)), lr_index(r.hyper_index("lr")) {
   if (options.accumulate < 1)
     throw std::invalid_argument("accumulate is " + std::to_string(options.accumulate) +
                                 ", expected 1 or more");
@@ -105,6 +105,10 @@ void Engine::State::fill_slot(std::size_t index, std::size_t k) {
 void Engine::State::make_slots(std::size_t index, unsigned mask) {
   Leaf& leaf = plan.leaves[index];
   for (std::size_t k = 0; k < rule.slots.size(); ++k) {
+    if (!has(mask, unsigned(k))) {  // should it be needed again, it starts anew
+      runs[index].slots[k] = nullptr;
+      leaf.slot_slabs[k] = nullptr;
+    }
     if (!has(mask, unsigned(k)) || runs[index].slots[k]) continue;
     leaf.slot_slabs[k] = std::make_shared<Slab>(bytes_of(leaf));
     runs[index].slots[k] = leaf.slot_slabs[k]->data();

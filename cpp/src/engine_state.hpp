@@ -40,6 +40,7 @@ struct Engine::State {
   int64_t steps = 0;
   int sources = 0;
   int pending = 0;
+  int lr_index;  // of the rule's learning rate; -1 where it has none
   bool at_point = false;
   bool point_step = false;  // the next gradients were taken at the point
   std::atomic<bool> busy{false};

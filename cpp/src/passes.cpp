@@ -65,8 +65,15 @@ void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
   const StagedParameter p(level, run, p_row, first, count);
   MapArguments a = arguments(run, first, count);
   if (run.g.data) {
-    level.take[arithmetic][int(run.g.format)](g_row, row_of(run, run.g, first, count), count, false);
-    level.scale[arithmetic](g_row, count, run.g_scale, run.g_limit);
+    // Scaled in the wider of its own type and the arithmetic's: what clipping brings into range must not
+    // overflow.
+    const bool wide = run.g.format == Format::f64 && run.arithmetic == Format::f32;
+    alignas(64) char wide_row[kRow * sizeof(double)];
+    char* const scaled = wide ? wide_row : g_row;
+    const int type = wide ? int(Format::f64) : arithmetic;
+    level.take[type][int(run.g.format)](scaled, row_of(run, run.g, first, count), count, false);
+    level.scale[type](scaled, count, run.g_scale, run.g_limit);
+    if (wide) level.take[arithmetic][int(Format::f64)](g_row, wide_row, count, false);
     a.g_scale = 1;
   }
   a.p = p.data;

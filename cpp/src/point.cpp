@@ -58,7 +58,7 @@ void Engine::to_point() {
   s.at_point = true;
 }
 
-void Engine::from_point() {
+void Engine::from_point(bool gradient_taken) {
   State& s = *state_;
   const Busy busy(s.busy);
   if (!s.at_point) throw std::runtime_error("the parameters are not at the look-ahead point");
@@ -68,7 +68,7 @@ void Engine::from_point() {
     else std::memcpy(run.p.data + std::size_t(chunk.first) * size, kept, std::size_t(chunk.count) * size);
   });
   s.at_point = false;
-  s.point_step = true;
+  s.point_step = gradient_taken;
 }
 
 }  // namespace schuss

@@ -18,6 +18,7 @@ void Engine::State::resolve_hypers() {
       rule.check(int(i), value, " at step " + std::to_string(steps));
       group.now[i] = value;
     }
+    rule.check_together(group.now.data());
   }
 }
 
@@ -37,8 +38,8 @@ const void* Engine::State::numbers_for(const Run& run) {
 bool Engine::State::aim_leaf(Run& run, const Gradient* gradients, bool real) {
   bool given = run.accumulated;
   for (int s = 0; s < run.sources && gradients; ++s) given = given || gradients[run.first_source + s].data;
-  if (run.frozen || run.count == 0 || !given) return false;
-  if (!real) return true;
+  if (run.frozen || !given) return false;
+  if (!real || run.count == 0) return true;
   if (run.accumulator) {
     run.g = {run.accumulator, run.arithmetic, nullptr};
   } else {
@@ -151,7 +152,7 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
 void Engine::State::close(bool real) {
   for (std::size_t i = 0; i < runs.size(); ++i) {
     Run& run = runs[i];
-    if (real && !outcome.skipped && (active[i] || (run.count == 0 && !run.frozen))) ++run.clock;
+    if (real && !outcome.skipped && active[i]) ++run.clock;
     run.accumulated = !real && run.accumulator && (run.accumulated || active[i]);
   }
   if (real) {
@@ -172,13 +173,12 @@ Outcome Engine::step(const Gradient* gradients) {
         "the parameters are at the look-ahead point; leave the `with` block before stepping");
   const bool real = !gradients || s.pending + 1 >= s.options.accumulate;
   s.outcome = {};
-  if (real) {
-    s.resolve_hypers();
-    if (s.point_step) s.set_lookahead(true);
-  }
+  // The values of a step hold for all its micro-gradients.
+  if (s.pending == 0) s.resolve_hypers();
+  if (real && s.point_step) s.set_lookahead(true);
   if (gradients) ++s.pending;
   s.mean = 1 / ((s.options.scaler ? s.options.scaler->scale : 1) * s.pending);
-  s.outcome.lr = s.groups.empty() ? 0 : s.groups[0].now[0];
+  if (s.lr_index >= 0) s.outcome.lr = s.groups[0].now[std::size_t(s.lr_index)];
   const bool any = s.aim(gradients, real);
   const std::vector<int>& bounds = s.plan.deal(s.active, thread_count());
   const int threads = int(bounds.size()) - 1;

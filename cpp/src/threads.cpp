@@ -30,13 +30,18 @@ extern "C" void __tsan_acquire(void*);
 extern "C" void __tsan_release(void*);
 #define SCHUSS_ACQUIRE(x) __tsan_acquire(x)
 #define SCHUSS_RELEASE(x) __tsan_release(x)
+// How the compiler hands a region its variables, the detector cannot see either.
+#define SCHUSS_UNWATCHED __attribute__((no_sanitize("thread")))
 #else
 #define SCHUSS_ACQUIRE(x) (void)(x)
 #define SCHUSS_RELEASE(x) (void)(x)
+#define SCHUSS_UNWATCHED
 #endif
 
 namespace schuss {
 namespace {
+
+constexpr int kMostThreads = 4096;
 
 std::atomic<bool> forked{false};
 char region_order, barrier_order;  // addresses only
@@ -61,9 +66,9 @@ int count_from_environment() {
   if (text && *text) {
     char* end = nullptr;
     const long count = std::strtol(text, &end, 10);
-    if (*end != '\0' || count < 1 || count > 4096)
+    if (*end != '\0' || count < 1 || count > kMostThreads)
       throw std::invalid_argument("SCHUSS_NUM_THREADS is '" + std::string(text) +
-                                  "', expected a whole number from 1 to 4096");
+                                  "', expected a whole number from 1 to " + std::to_string(kMostThreads));
     return int(count);
   }
 #if defined(_OPENMP)
@@ -73,17 +78,19 @@ int count_from_environment() {
 #endif
 }
 
-std::atomic<int>& count() {
-  static std::atomic<int> threads{count_from_environment()};
-  return threads;
-}
-
 void watch_forks() {
 #if defined(__unix__) || defined(__APPLE__)
   // A forked child has none of the runtime's threads and would wait for them for ever.
   static const int watching = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
   (void)watching;
 #endif
+}
+
+// Asked for when the module starts: a fork may come before the first team, after another library's.
+std::atomic<int>& count() {
+  static std::atomic<int> threads{count_from_environment()};
+  watch_forks();
+  return threads;
 }
 
 }  // namespace
@@ -97,10 +104,9 @@ void Team::barrier() const {
   SCHUSS_ACQUIRE(&barrier_order);
 }
 
-void run_team(int wanted, void (*work)(void* context, Team team), void* context) {
+SCHUSS_UNWATCHED void run_team(int wanted, void (*work)(void* context, Team team), void* context) {
 #if defined(_OPENMP)
   if (wanted > 1 && !forked.load(std::memory_order_relaxed)) {
-    watch_forks();
     const FloatMode mode = float_mode();
     SCHUSS_RELEASE(&region_order);
 #pragma omp parallel num_threads(wanted)
@@ -122,8 +128,9 @@ void run_team(int wanted, void (*work)(void* context, Team team), void* context)
 int thread_count() { return forked.load(std::memory_order_relaxed) ? 1 : count().load(); }
 
 void set_thread_count(int threads) {
-  if (threads < 1)
-    throw std::invalid_argument("threads is " + std::to_string(threads) + ", expected 1 or more");
+  if (threads < 1 || threads > kMostThreads)
+    throw std::invalid_argument("threads is " + std::to_string(threads) +
+                                ", expected a whole number from 1 to " + std::to_string(kMostThreads));
   count().store(threads);
 }
 

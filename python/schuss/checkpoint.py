@@ -47,6 +47,8 @@ def save(path: str | os.PathLike[str], opt: Optimizer) -> None:
     >>> other.clock
     1
     """
+    if not isinstance(opt, Optimizer):
+        raise TypeError(f"opt is {opt!r} ({type(opt).__name__}), expected an optimizer: save(path, opt)")
     safetensors = _safetensors()
     saved = state.take(opt, copy=False)
     arrays: dict[str, Any] = {}
@@ -118,6 +120,8 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> None:
                     leaf["slots"][slot] = file.get_tensor(key)
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)}: not a safetensors file: {error}") from error
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{os.fspath(path)}: its optimizer state is damaged: {error!r}") from error
     opt.load_state_dict(saved)
 
 

@@ -19,6 +19,8 @@ class LossScaler(_core.LossScaler):
     `growth_interval` good steps in a row. A skipped step changes no parameter, slot, clock or
     schedule.
 
+    A scaler belongs to one optimizer, whose steps move it; a second optimizer takes one of its own.
+
     Parameters
     ----------
     scale : float, default 2**16

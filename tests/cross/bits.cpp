@@ -117,7 +117,7 @@ std::vector<Setting> settings_of(const schuss::RuleInfo& rule) {
   return found;
 }
 
-constexpr int64_t kCounts[] = {1, 31, 33, 0, 4097, 9000};
+constexpr int64_t kCounts[] = {1, 31, 33, 0, 4097, 5000};
 constexpr int kLeaves = sizeof kCounts / sizeof *kCounts;
 constexpr int kSteps = 3;
 

@@ -82,7 +82,7 @@ class Engine {
 
   // Moves the parameters to where the rule wants its gradient taken, and exactly back.
   void to_point();
-  void from_point();
+  void from_point(bool gradient_taken = true);  // whether the next step's gradient was taken there
   bool at_point() const;
 
   const RuleInfo& rule() const;

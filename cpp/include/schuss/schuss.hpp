@@ -9,6 +9,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
@@ -137,12 +138,15 @@ class Optimizer {
   class Lookahead {
    public:
     explicit Lookahead(Engine& engine) : engine_(engine) { engine_.to_point(); }
-    ~Lookahead() { engine_.from_point(); }
+    ~Lookahead() {  // left by an exception, no gradient was taken
+      if (engine_.at_point()) engine_.from_point(std::uncaught_exceptions() == exceptions_);
+    }
     Lookahead(const Lookahead&) = delete;
     Lookahead& operator=(const Lookahead&) = delete;
 
    private:
     Engine& engine_;
+    int exceptions_ = std::uncaught_exceptions();
   };
   [[nodiscard]] Lookahead lookahead() {
     prepare();

@@ -51,9 +51,14 @@ _KINDS = {GlobalNorm: "global_norm", LeafNorm: "leaf_norm", Value: "value"}
 
 def number(value: Any, name: str) -> float:
     """A positive finite number, or an error that names it."""
-    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") or isinstance(value, complex):
-        raise TypeError(f"{name} is {value!r} ({type(value).__name__}), expected a number above 0")
-    result = float(value)
+    try:
+        if isinstance(value, (bool, str, bytes, complex)):
+            raise TypeError
+        result = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}), expected a number above 0") from None
+    except OverflowError:
+        result = float("inf")
     if not 0 < result < float("inf"):
         raise ValueError(f"{name} is {result!r}, expected a finite number above 0")
     return result

@@ -9,6 +9,14 @@ from schuss import _core
 from schuss._engine.catalog import Rule
 
 
+def settled(hypers: dict[str, Any]) -> dict[str, Any]:
+    """The hypers as they were taken: an array of one number is that number, whatever becomes of the array."""
+    return {
+        name: value if isinstance(value, (bool, int, float)) or callable(value) else float(value)
+        for name, value in hypers.items()
+    }
+
+
 class Group:
     """A group of an optimizer: its hypers by name, readable and settable.
 
@@ -37,7 +45,7 @@ class Group:
 
     def __setitem__(self, hyper: str, value: Any) -> None:
         self._session.set_hyper(self.index, self._rule.index(hyper), value)
-        self.hypers[hyper] = value
+        self.hypers |= settled({hyper: value})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.hypers)

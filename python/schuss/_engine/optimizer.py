@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from weakref import ref
+
+import numpy as np
 
 from schuss import _core
 from schuss._engine.catalog import Rule
 from schuss._engine.clip import ClipLike, read_clip
 from schuss._engine.cost import Cost, cost
-from schuss._engine.group import Group
-from schuss._engine.plan import Extent, LeafPlan, plan_leaves
+from schuss._engine.group import Group, settled
+from schuss._engine.plan import LeafPlan, plan_leaves
 
 from . import state  # by the dot: it names this class in turn
 
@@ -26,7 +30,7 @@ class Optimizer(_core.Stepper):
     def __init__(
         self,
         params: Any,
-        *,
+        *positional: Any,
         clip: ClipLike = None,
         nonfinite: str = "skip",
         accumulate: int = 1,
@@ -37,33 +41,39 @@ class Optimizer(_core.Stepper):
         name = type(self).__name__
         if not hasattr(type(self), "rule"):
             raise TypeError("Optimizer() is the base of the rules' classes; make one of those, as schuss.AdamW(params)")
+        if positional:
+            raise TypeError(f"{name}() takes its settings by name, got {positional[0]!r}: {name}(params, lr=…)")
         for hyper in hypers:
             self.rule.index(hyper, name)
         if nonfinite not in _NONFINITE:
             raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {', '.join(map(repr, _NONFINITE))}")
-        if isinstance(accumulate, bool) or not isinstance(accumulate, int):
-            raise TypeError(f"accumulate is {accumulate!r} ({type(accumulate).__name__}), expected a whole number")
+        accumulate = _whole_number("accumulate", accumulate)
+        if not isinstance(grad_norm, (bool, np.bool_)):
+            raise TypeError(f"grad_norm is {grad_norm!r} ({type(grad_norm).__name__}), expected True or False")
         if scaler is not None and not isinstance(scaler, _core.LossScaler):
             raise TypeError(f"scaler is {scaler!r} ({type(scaler).__name__}), expected a schuss.LossScaler")
+        if scaler is not None:
+            _take_over(scaler, self)
         kind, limit = read_clip(clip)
+        grad_norm = bool(grad_norm) or nonfinite == "raise"  # who asks for the error asks for what finds it
         self._session = _core.Session(
             self.rule.function,
             clip=kind,
             limit=limit,
             nonfinite=nonfinite,
             accumulate=accumulate,
-            grad_norm=bool(grad_norm),
+            grad_norm=grad_norm,
             scaler=scaler,
         )
         self._defaults = self.rule.defaults | hypers
         self._accumulate = accumulate
-        self._norm = kind.endswith("norm") or scaler is not None or bool(grad_norm)
+        self._norm = kind.endswith("norm") or scaler is not None or grad_norm
         self.scaler = scaler
         self.groups: list[Group] = []
         self.names: list[str] = []
         self._skeletons: list[Any] = []
         self._leaf_of: list[int] = []
-        self._extents: list[Extent] = []
+        self._leaves: list[LeafPlan] = []
         if hasattr(params, "__next__"):
             params = list(params)
         if _is_groups(params):
@@ -71,9 +81,7 @@ class Optimizer(_core.Stepper):
             self._add_all(params)
         else:
             self._grouped = False
-            self._add({"params": params}, prefix="", name="0")
-        if not self.names:
-            raise ValueError("params: no array in it, expected at least one")
+            self._add({"params": params}, prefix="", name="0", root="params", owner=None)
 
     def _add_all(self, groups: list[dict[str, Any]]) -> None:
         for index, group in enumerate(groups):
@@ -81,29 +89,31 @@ class Optimizer(_core.Stepper):
                 raise ValueError(f"params[{index}]: a group without 'params', expected a dict that has them")
         for index, group in enumerate(groups):
             name = str(group.get("name", index))
-            self._add(group, prefix=name, name=name)
+            self._add(group, prefix=name, name=name, root=f"params[{index}]", owner=group)
 
-    def _add(self, group: dict[str, Any], prefix: str, name: str) -> None:
+    def _add(self, group: dict[str, Any], prefix: str, name: str, root: str, owner: Any) -> None:
         hypers = {key: value for key, value in group.items() if key not in ("params", "name", "frozen")}
         for hyper in hypers:
             self.rule.index(hyper, type(self).__name__)
         if any(name == other.name for other in self.groups):
             raise ValueError(f"group {name!r}: there is a group of that name already")
-        params = list(group["params"]) if hasattr(group["params"], "__next__") else group["params"]
-        met = self._session.begin_group(params)
+        params = group["params"]
+        if hasattr(params, "__next__"):
+            params, owner = list(params), None
+        met = self._session.begin_group(params, root)
         if not met:
-            raise ValueError(f"params{f' of group {name!r}' if prefix else ''}: no array in it, expected at least one")
-        leaves, extents = plan_leaves(met, prefix, self._extents)
+            raise ValueError(f"{root}: no array in it, expected at least one")
+        leaves = plan_leaves(met, prefix, self._leaves)
         values = self._defaults | hypers
         committed = [(leaf.name, leaf.array, leaf.sources) for leaf in leaves]
         first = len(self.names)
-        self._session.commit_group(params, values, committed, self._grouped)
-        self._extents += extents
+        self._session.commit_group(params, owner, values, committed, self._grouped)
+        self._leaves += leaves
         self._leaf_of += _leaf_of_sources(leaves, first)
         self.names += [leaf.name for leaf in leaves]
         self._skeletons.append(state.skeleton(params, iter(range(len(self._leaf_of) - len(met), len(self._leaf_of)))))
         span = range(first, len(self.names))
-        self.groups.append(Group(self._session, self.rule, len(self.groups), name, span, values))
+        self.groups.append(Group(self._session, self.rule, len(self.groups), name, span, settled(values)))
         if group.get("frozen"):
             self.groups[-1].frozen = True
 
@@ -131,7 +141,7 @@ class Optimizer(_core.Stepper):
         name = str(group.get("name", len(self.groups))) if name is None else name
         before, self._grouped = self._grouped, True
         try:
-            self._add(group, prefix=name, name=name)
+            self._add(group, prefix=name, name=name, root=f"params of group {name!r}", owner=group)
         except BaseException:
             self._grouped = before
             raise
@@ -182,10 +192,12 @@ class Optimizer(_core.Stepper):
     @contextmanager
     def _at_point(self) -> Iterator[None]:
         self._session.to_point()
+        taken = False
         try:
             yield
-        finally:
-            self._session.from_point()
+            taken = True
+        finally:  # left by an exception, no gradient was taken
+            self._session.from_point(taken)
 
     def cost(self) -> Cost:
         """What a real step moves, keeps and computes, and the time predicted for it here.
@@ -193,7 +205,7 @@ class Optimizer(_core.Stepper):
         Returns
         -------
         Cost
-            ``elements``, ``bytes_moved``, ``bytes_kept``, ``flops``, ``seconds``; also as a mapping.
+            A dict: ``elements``, ``bytes_moved``, ``bytes_kept``, ``flops``, ``seconds``.
         """
         return cost(self.rule, self._session, self._accumulate, self._norm)
 
@@ -258,6 +270,25 @@ class PointOptimizer(Optimizer):
 
 def _is_groups(params: Any) -> bool:
     return isinstance(params, list) and any(isinstance(one, dict) and "params" in one for one in params)
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}), expected a whole number") from None
+    if not 1 <= number < 2**31:
+        raise ValueError(f"{name} is {number}, expected 1 or more, below 2^31")
+    return number
+
+
+def _take_over(scaler: Any, opt: Optimizer) -> None:
+    owner = getattr(scaler, "_owner", None)
+    if owner is not None and owner() is not None:
+        raise ValueError("scaler is another optimizer's, expected one of its own: both would move its scale")
+    scaler._owner = ref(opt)
 
 
 def _leaf_of_sources(leaves: list[LeafPlan], first: int) -> list[int]:

@@ -81,8 +81,9 @@ def put(opt: Optimizer, saved: dict[str, Any]) -> None:
         raise ValueError(f"the state is of rule {saved['rule']!r}, expected {opt.rule.function!r}")
     if saved["format"] != FORMAT:
         raise ValueError(f"the state has format {saved['format']!r}, expected {FORMAT}")
+    _check_counts(saved)
     _same_names("leaf", opt.names, list(saved["leaves"]))
-    _same_names("group", [group.name for group in opt.groups], [group["name"] for group in saved["groups"]])
+    _same_names("group", [group.name for group in opt.groups], [_group_name(group) for group in saved["groups"]])
     if saved["scaler"] is not None and opt.scaler is None:
         raise ValueError("the state holds a loss scaler, expected none; make the optimizer with scaler=")
     hypers = {group["name"]: _hypers(opt, group) for group in saved["groups"]}
@@ -91,8 +92,9 @@ def put(opt: Optimizer, saved: dict[str, Any]) -> None:
         for leaf in group.leaves:
             _check_leaf(opt, leaf, saved["leaves"][opt.names[leaf]], kept)
     _check_pending(opt, saved)
+    opt._session.check_idle()
     if saved["scaler"] is not None and opt.scaler is not None:
-        opt.scaler.load_state_dict(saved["scaler"])
+        opt.scaler.load_state_dict(saved["scaler"])  # all of it or an error, with nothing else written yet
     _write(opt, saved, hypers)
 
 
@@ -110,10 +112,30 @@ def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, An
         for slot, array in opt._slots(leaf).items():
             np.copyto(array, one["slots"][slot])
         if one["accumulator"] is not None:
-            own: Any = session.accumulator(leaf)  # there is one: pending was checked against it
-            np.copyto(own, one["accumulator"])
+            np.copyto(session.accumulator(leaf), one["accumulator"])
             held[leaf] = True
     session.set_pending(saved["pending"], held)
+
+
+def _check_counts(saved: dict[str, Any]) -> None:
+    for key in ("clock", "pending"):
+        _whole("the state's " + key, saved[key])
+    for key, kind in (("leaves", dict), ("groups", list)):
+        if not isinstance(saved[key], kind):
+            raise TypeError(f"the state's {key} is a {type(saved[key]).__name__}, expected a {kind.__name__}")
+
+
+def _whole(what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is {value!r} ({type(value).__name__}), expected a whole number")
+    if not 0 <= value < 2**62:
+        raise ValueError(f"{what} is {value}, expected 0 or more")
+
+
+def _group_name(group: Any) -> str:
+    if not isinstance(group, dict) or not isinstance(group.get("hypers"), dict) or "name" not in group:
+        raise TypeError(f"the state has a group {group!r}, expected a dict with name and hypers")
+    return group["name"]
 
 
 def _plain(value: Any) -> Any:
@@ -149,17 +171,29 @@ def _same_names(kind: str, own: list[str], saved: list[str]) -> None:
         raise ValueError("; ".join(filter(None, [lacks, more])))
 
 
-def _check_leaf(opt: Optimizer, leaf: int, saved: dict[str, Any], kept: list[str]) -> None:
-    name, shape = opt.names[leaf], opt._session.shape(leaf)
+def _check_leaf(opt: Optimizer, leaf: int, saved: Any, kept: list[str]) -> None:
+    name, shape = opt.names[leaf], tuple(opt._session.shape(leaf))
     dtype = np.dtype("float64" if opt._session.dtype(leaf) == "float64" else "float32")
+    fields = ("clock", "frozen", "shape", "slots", "accumulator")
+    if not isinstance(saved, dict) or any(field not in saved for field in fields):
+        raise ValueError(f"{name}: the state has {saved!r:.80}, expected a dict with {', '.join(fields)}")
+    _whole(f"{name}: the clock in the state", saved["clock"])
+    if not isinstance(saved["frozen"], bool):
+        raise TypeError(f"{name}: frozen is {saved['frozen']!r} in the state, expected True or False")
+    if tuple(saved["shape"]) != shape:
+        raise ValueError(f"{name}: shape {tuple(saved['shape'])} in the state, expected {shape}")
     if sorted(saved["slots"]) != sorted(kept):
         raise ValueError(f"{name}: the state has slots {sorted(saved['slots'])}, expected {sorted(kept)}")
     arrays = {f"slot {slot}": array for slot, array in saved["slots"].items()}
     if saved["accumulator"] is not None:
+        if opt._session.accumulator(leaf) is None:
+            raise ValueError(f"{name}: the state holds micro-gradients, expected none without accumulate=")
         arrays["accumulator"] = saved["accumulator"]
     for what, array in arrays.items():
-        if tuple(array.shape) != tuple(shape):
-            raise ValueError(f"{name}: {what} has shape {tuple(array.shape)} in the state, expected {tuple(shape)}")
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name}: {what} is a {type(array).__name__} in the state, expected a NumPy array")
+        if array.shape != shape:
+            raise ValueError(f"{name}: {what} has shape {array.shape} in the state, expected {shape}")
         if array.dtype != dtype:
             raise TypeError(f"{name}: {what} is {array.dtype} in the state, expected {dtype}")
 
