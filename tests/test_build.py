@@ -55,7 +55,11 @@ def test_presets_are_there() -> None:
 @pytest.mark.parametrize("extra", ["lab", "test", "bench", "cuda12", "cuda13", "dev"])
 def test_extras_are_there(extra: str) -> None:
     assert quoted_list(extra)
-    assert extra in (metadata.metadata("schuss").get_all("Provides-Extra") or [extra])
+    try:
+        installed = metadata.metadata("schuss")
+    except metadata.PackageNotFoundError:
+        pytest.skip("run from the sources: nothing is installed")
+    assert extra in (installed.get_all("Provides-Extra") or [])
 
 
 def test_numpy_is_the_only_hard_dependency() -> None:

@@ -45,9 +45,16 @@ Source::Source(py::object o, const ArrayRef& array, int where)
   }
 }
 
+// A loop of its own: for so few numbers a call of memcmp would cost more.
+bool Source::is_shape(const int64_t* extents) const {
+  const int64_t* mine = dimensions <= 3 ? near_shape : shape.data();
+  for (int d = 0; d < dimensions; ++d)
+    if (extents[d] != mine[d]) return false;
+  return true;
+}
+
 bool Source::has_shape_of(const ArrayRef& array) const {
-  return array.dimensions == dimensions &&
-         std::equal(array.shape, array.shape + dimensions, dimensions <= 3 ? near_shape : shape.data());
+  return array.dimensions == dimensions && is_shape(array.shape);
 }
 
 bool Source::unchanged() const {
@@ -55,10 +62,8 @@ bool Source::unchanged() const {
     return reinterpret_cast<const char*>(object.attr("data_ptr")().cast<std::uintptr_t>()) == data;
   if (kind == Kind::other) return true;
   const auto* now = py::detail::array_proxy(object.ptr());
-  const auto* extents = reinterpret_cast<const int64_t*>(now->dimensions);
   return now->data == data && now->nd == dimensions && now->descr == dtype &&
-         (now->flags & kWriteable) != 0 &&
-         std::equal(extents, extents + dimensions, dimensions <= 3 ? near_shape : shape.data());
+         (now->flags & kWriteable) != 0 && is_shape(reinterpret_cast<const int64_t*>(now->dimensions));
 }
 
 Node Node::read(const py::object& tree, int& sources, const std::string& root, int depth) {
@@ -182,7 +187,7 @@ void Walk::same(const Node& child, PyObject* now, const Path& path) {
 class InOrder {
  public:
   explicit InOrder(PyObject* dict) : dict_(dict) {
-    for (int i = 0; i < kAhead; ++i) fetch_next();
+    for (unsigned i = 0; i < kAhead; ++i) fetch_next();
   }
   PyObject* at(PyObject* key) {
     PyObject *next_key = nullptr, *value = nullptr;
@@ -193,14 +198,21 @@ class InOrder {
   }
 
  private:
-  static constexpr int kAhead = 8;
+  static constexpr unsigned kAhead = 8;
   void fetch_next() {
     PyObject* value = nullptr;
     if (!PyDict_Next(dict_, &ahead_, nullptr, &value)) return;
     __builtin_prefetch(value);
     __builtin_prefetch(reinterpret_cast<const char*>(value) + 64);
+    // Halfway there the object has come, and tells where its shape lies.
+    PyObject* const come = coming_[(count_ + kAhead / 2) % kAhead];
+    if (come && reinterpret_cast<PyTypeObject*>(Py_TYPE(come)) == py::detail::npy_api::get().PyArray_Type_)
+      __builtin_prefetch(py::detail::array_proxy(come)->dimensions);
+    coming_[count_++ % kAhead] = value;
   }
 
+  PyObject* coming_[kAhead] = {};
+  unsigned count_ = 0;
   PyObject* dict_;
   Py_ssize_t position_ = 0, ahead_ = 0;
   bool in_step_ = true;

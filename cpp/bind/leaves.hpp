@@ -26,6 +26,7 @@ struct Source {
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;  // bytes
 
+  bool is_shape(const int64_t* extents) const;  // of as many dimensions
   bool has_shape_of(const ArrayRef& array) const;
   bool unchanged() const;  // its memory, shape and type, and that it may be written, are what they were
 };

@@ -111,8 +111,9 @@ def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, An
         session.set_frozen(leaf, one["frozen"])
         for slot, array in opt._slots(leaf).items():
             np.copyto(array, one["slots"][slot])
-        if one["accumulator"] is not None:
-            np.copyto(session.accumulator(leaf), one["accumulator"])
+        own = session.accumulator(leaf)
+        if own is not None and one["accumulator"] is not None:
+            np.copyto(own, one["accumulator"])
             held[leaf] = True
     session.set_pending(saved["pending"], held)
 
