@@ -82,7 +82,24 @@ void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
   p.store();
 }
 
+void fetch_lines(const char* start, int64_t bytes) {
+  for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(start + line);
+}
+
 }  // namespace
+
+void fetch_ahead(const Run& run, int64_t first, int64_t count, bool gradient_only) {
+  constexpr int64_t kShort = 512;  // elements
+  if (count > kShort || !run.direct) return;
+  const auto size = int64_t(size_of(run.p.format));
+  fetch_lines(at(run.g, first), count * size);
+  if (gradient_only) return;
+  fetch_lines(at(run.p, first), count * size);
+  for (int k = 0; k < kMaxSlots; ++k)
+    if (run.slots[k])
+      fetch_lines(run.slots[k] + first * int64_t(size_of(run.arithmetic)),
+                  count * int64_t(size_of(run.arithmetic)));
+}
 
 void map_pass(const Level& level, const Run& run, int64_t first, int64_t count) {
   if (run.direct) {

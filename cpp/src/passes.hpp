@@ -39,6 +39,10 @@ struct Run {
   Strides strides(const ArrayView& array) const { return {dimensions, shape, array.strides}; }
 };
 
+// Asks for the memory of a chunk that comes soon. Only short leaves need it: the processor sees long streams
+// itself.
+void fetch_ahead(const Run& run, int64_t first, int64_t count, bool gradient_only);
+
 void map_pass(const Level& level, const Run& run, int64_t first, int64_t count);
 void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first,
                int64_t count, bool add);

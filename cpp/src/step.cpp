@@ -132,9 +132,17 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
       if (runs[std::size_t(chunk.leaf)].accumulator) take_gradients(chunk, gradients);
     });
   if (!real) return;
+  const auto fetch_next = [&](std::size_t c, bool gradient_only) {
+    constexpr std::size_t kAhead = 2;
+    if (c + kAhead >= plan.chunks.size()) return;
+    const Chunk& next = plan.chunks[c + kAhead];
+    if (active[std::size_t(next.leaf)])
+      fetch_ahead(runs[std::size_t(next.leaf)], next.first, next.count, gradient_only);
+  };
   if (needs_norm()) {
     ExactSum& sum = sums[std::size_t(team.index)];
     each([&](std::size_t c, const Chunk& chunk) {
+      fetch_next(c, true);
       const double part = square_sum_pass(level, runs[std::size_t(chunk.leaf)], chunk.first, chunk.count);
       sum.add(part);
       if (!chunk_sums.empty()) chunk_sums[c] = part;
@@ -144,7 +152,8 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
     team.barrier();
     if (outcome.skipped) return;
   }
-  each([&](std::size_t, const Chunk& chunk) {
+  each([&](std::size_t c, const Chunk& chunk) {
+    fetch_next(c, false);
     map_pass(level, runs[std::size_t(chunk.leaf)], chunk.first, chunk.count);
   });
 }
