@@ -149,7 +149,7 @@ int main() {
 """
 BUILDS = {
     f"{compiler} {flags}": ([compiler, *flags.split()], [])
-    for compiler in ("g++", "clang++", "clang++-14")
+    for compiler in ("g++", "clang++-14")
     for flags in ("-O0", "-O2", "-O3 -march=native")
 }
 BUILDS["aarch64"] = (["aarch64-linux-gnu-g++", "-O2", "-static"], ["qemu-aarch64-static"])

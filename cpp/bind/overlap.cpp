@@ -58,7 +58,7 @@ std::vector<int> ties_of(const std::vector<NamedArray>& arrays) {
   });
   std::vector<int> open;  // those that reach beyond where the sweep stands
   for (const int i : order) {
-    const auto [low, high] = extents[std::size_t(i)];
+    const char *const low = extents[std::size_t(i)].first, *const high = extents[std::size_t(i)].second;
     if (low == high) continue;
     open.erase(std::remove_if(open.begin(), open.end(),
                               [&](int j) { return extents[std::size_t(j)].second <= low; }),

@@ -29,12 +29,12 @@ const std::vector<int>& Plan::deal(const std::vector<char>& active, int threads)
     return chunk.count * int64_t(size_of(leaves[std::size_t(chunk.leaf)].spec.format)) + kChunkOverhead;
   };
   int64_t total = 0;
-  dealt_elements_ = 0;
+  int64_t elements_dealt = 0;
   for (const Chunk& chunk : chunks) {
     total += weight(chunk);
-    if (active[std::size_t(chunk.leaf)]) dealt_elements_ += chunk.count;
+    if (active[std::size_t(chunk.leaf)]) elements_dealt += chunk.count;
   }
-  const int64_t useful = std::max<int64_t>(1, dealt_elements_ / kElementsPerThread);
+  const int64_t useful = std::max<int64_t>(1, elements_dealt / kElementsPerThread);
   const int runs = int(std::min<int64_t>({useful, threads, std::max<int64_t>(1, int64_t(chunks.size()))}));
 
   bounds_.assign(1, 0);

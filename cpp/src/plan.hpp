@@ -39,14 +39,12 @@ class Plan {
   // Deals the chunks of the leaves marked active to at most `threads` runs of alike weight;
   // the bounds are kept while nothing changes.
   const std::vector<int>& deal(const std::vector<char>& active, int threads);
-  int64_t active_elements() const { return dealt_elements_; }
 
  private:
   std::vector<int> bounds_;
   std::vector<char> dealt_active_;
   int dealt_threads_ = 0;
   std::size_t dealt_chunks_ = 0;
-  int64_t dealt_elements_ = 0;
 };
 
 }  // namespace schuss

@@ -37,8 +37,6 @@ class ExactSum {
     carry();
   }
 
-  bool finite() const { return finite_; }
-
   // The sum, rounded once; NaN where a term was not finite.
   double value() const {
     if (!finite_) return __builtin_nan("");
