@@ -14,7 +14,8 @@ add_custom_command(
   COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/stubs
   COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cmake/write_stubs.py $<TARGET_FILE:_core>
           ${CMAKE_CURRENT_BINARY_DIR}/stubs
-  DEPENDS _core ${CMAKE_CURRENT_SOURCE_DIR}/cmake/write_stubs.py)
+  DEPENDS _core ${CMAKE_CURRENT_SOURCE_DIR}/cmake/write_stubs.py
+          ${CMAKE_CURRENT_SOURCE_DIR}/python/schuss/_engine/wording.py)
 add_custom_target(stubs ALL DEPENDS ${SCHUSS_STUBS})
 
 install(TARGETS _core DESTINATION schuss)

@@ -288,7 +288,6 @@ PyObject* Session::flush() {
 
 py::object Session::slot(int leaf, int slot) const {
   void* data = engine.slot(leaf, slot);
-  if (!data && engine.leaf(leaf).shape.size() == 0) return py::none();
   if (!engine.slot_owner(leaf, slot)) return py::none();
   return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape,
                     engine.slot_owner(leaf, slot));

@@ -55,15 +55,6 @@ void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
   (add_mask<Rule, Hypers, Slots, unsigned(Kept)>(info), ...);
 }
 
-template <class Rule>
-constexpr auto has_point(int) -> decltype(&Rule::point, true) {
-  return true;
-}
-template <class Rule>
-constexpr bool has_point(...) {
-  return false;
-}
-
 // The facts of a rule's header, one statement each; `Hypers` and `info` are the caller's.
 #define SCHUSS_ADD_PAPER(published, about, reference)                                                        \
   info.year = published, info.summary = about, info.paper = reference;

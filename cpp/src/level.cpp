@@ -24,15 +24,6 @@ struct Count<0, I...> {
   using type = Indices<I...>;
 };
 
-template <class Rule>
-constexpr auto has_point(int) -> decltype(&Rule::point, true) {
-  return true;
-}
-template <class Rule>
-constexpr bool has_point(...) {
-  return false;
-}
-
 template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots>
 void map(const MapArguments& a) {
   using T = typename schuss::Arithmetic<P>::type;
@@ -51,7 +42,7 @@ constexpr void fill(RuleKernels& kernels) {
     kernels.map[0][Kept] = map<Rule, double, Kept, Slots>;
     kernels.map[1][Kept] = map<Rule, float, Kept, Slots>;
     kernels.map[2][Kept] = map<Rule, bf16, Kept, Slots>;
-    if constexpr (has_point<Rule<float, Kept>>(0)) {
+    if constexpr (schuss::has_point<Rule<float, Kept>>(0)) {
       kernels.point[0][Kept] = point<Rule, double, Kept, Slots>;
       kernels.point[1][Kept] = point<Rule, float, Kept, Slots>;
       kernels.point[2][Kept] = point<Rule, bf16, Kept, Slots>;

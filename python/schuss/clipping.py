@@ -26,7 +26,7 @@ def global_norm(grads: Any) -> float:
     Returns
     -------
     float
-        NaN where an element is not finite.
+        NaN where an element, or in float64 its square, is not finite.
 
     Examples
     --------

@@ -8,7 +8,7 @@ COMMON = """\
 clip : float or schuss.clipping.GlobalNorm, LeafNorm or Value, optional
     How gradients are clipped; a number is a largest global norm.
 nonfinite : {"skip", "raise", "apply"}, default "skip"
-    What becomes of a step whose gradient norm was computed and is not finite.
+    What becomes of a step whose gradient norm was computed and is not finite; ``"raise"`` has it computed.
 accumulate : int, default 1
     Micro-gradients a real step: their mean is applied at every `accumulate`-th call.
 scaler : schuss.LossScaler, optional

@@ -43,6 +43,15 @@ SCHUSS_FN T larger(T a, T b) {
   return select(a > b, a, b);
 }
 
+template <class Rule>
+constexpr auto has_point(int) -> decltype(&Rule::point, true) {
+  return true;
+}
+template <class Rule>
+constexpr bool has_point(...) {
+  return false;
+}
+
 constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) != 0; }
 
 }  // namespace schuss
