@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -22,8 +23,7 @@ template <template <class, unsigned> class Rule, class Hypers, class T, unsigned
 void prepare(const double* values, Clock clock, void* numbers) {
   using Prepared = Rule<T, Kept>;
   static_assert(sizeof(Prepared) <= kMaxNumbers);
-  const Prepared prepared = Prepared::prepare(read<Hypers>(values), clock);
-  std::memcpy(numbers, &prepared, sizeof prepared);
+  ::new (numbers) Prepared(Prepared::prepare(read<Hypers>(values), clock));  // fields alone: no padding
 }
 
 template <class Rule, std::size_t... I>

@@ -41,6 +41,40 @@ using std::uint8_t;
 #define SCHUSS_TABLE static constexpr
 #endif
 
+namespace schuss {
+
+// The bits of one type as another of the same size.
+template <class To, class From>
+SCHUSS_FN To bits_as(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to = {};
+#ifdef __CUDA_ARCH__
+  memcpy(&to, &from, sizeof to);
+#else
+  __builtin_memcpy(&to, &from, sizeof to);
+#endif
+  return to;
+}
+
+// What IEEE 754 rounds once, by its name on each side.
+#ifdef __CUDA_ARCH__
+SCHUSS_FN float sqrt(float x) { return __fsqrt_rn(x); }
+SCHUSS_FN double sqrt(double x) { return __dsqrt_rn(x); }
+SCHUSS_FN double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
+SCHUSS_FN float magnitude(float x) { return fabsf(x); }
+SCHUSS_FN double magnitude(double x) { return fabs(x); }
+SCHUSS_FN int leading_zeros(uint64_t x) { return __clzll(static_cast<long long>(x)); }
+#else
+SCHUSS_FN float sqrt(float x) { return __builtin_sqrtf(x); }
+SCHUSS_FN double sqrt(double x) { return __builtin_sqrt(x); }
+SCHUSS_FN double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+SCHUSS_FN float magnitude(float x) { return __builtin_fabsf(x); }
+SCHUSS_FN double magnitude(double x) { return __builtin_fabs(x); }
+SCHUSS_FN int leading_zeros(uint64_t x) { return __builtin_clzll(x); }
+#endif
+
+}  // namespace schuss
+
 // The same bits everywhere: neither wider intermediates nor rearranged sums.
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
 #error "Schuss needs doubles rounded to double (on 32-bit x86: -msse2 -mfpmath=sse)"

@@ -15,30 +15,13 @@ struct Pair {
   double hi, lo;
 };
 
-SCHUSS_FN uint64_t bits_of(double x) {
-  uint64_t bits = 0;
-  __builtin_memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-SCHUSS_FN double from_bits(uint64_t bits) {
-  double x = 0;
-  __builtin_memcpy(&x, &bits, sizeof x);
-  return x;
-}
+SCHUSS_FN uint64_t bits_of(double x) { return bits_as<uint64_t>(x); }
+SCHUSS_FN double from_bits(uint64_t bits) { return bits_as<double>(bits); }
 
 SCHUSS_FN double infinity() { return from_bits(0x7ff0000000000000u); }
 SCHUSS_FN double not_a_number() { return from_bits(0x7ff8000000000000u); }
-SCHUSS_FN double magnitude(double x) { return from_bits(bits_of(x) & 0x7fffffffffffffffu); }
-
-// The square root, which IEEE 754 rounds correctly everywhere.
-SCHUSS_FN double root(double x) {
-#ifdef __CUDA_ARCH__
-  return __dsqrt_rn(x);
-#else
-  return __builtin_sqrt(x);
-#endif
-}
+SCHUSS_FN double magnitude(double x) { return schuss::magnitude(x); }
+SCHUSS_FN double root(double x) { return schuss::sqrt(x); }
 
 // ---- pairs ----
 

@@ -20,10 +20,7 @@ struct Arithmetic<double> {
 SCHUSS_FN double load(double x) { return x; }
 SCHUSS_FN float load(float x) { return x; }
 SCHUSS_FN float load(bf16 x) {
-  const uint32_t bits = uint32_t(x.bits) << 16;
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
+  return bits_as<float>(uint32_t(x.bits) << 16);
 }
 
 template <class Stored>
@@ -39,15 +36,21 @@ struct Store<float> {
 template <>
 struct Store<bf16> {
   SCHUSS_FN static bf16 nearest(float x) {  // ties to even; a NaN stays one, quiet
-    uint32_t bits;
-    __builtin_memcpy(&bits, &x, sizeof bits);
+    const auto bits = bits_as<uint32_t>(x);
     const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
     return {uint16_t(x != x ? (bits >> 16 | 0x40u) : rounded)};
   }
 };
 
 // Subnormal slots are stored as zero: decaying into them makes a loop nearly three times slower.
-SCHUSS_FN float flush(float x) { return __builtin_fabsf(x) < 1.17549435e-38f ? 0.0f : x; }
-SCHUSS_FN double flush(double x) { return __builtin_fabs(x) < 2.2250738585072014e-308 ? 0.0 : x; }
+SCHUSS_FN float flush(float x) { return magnitude(x) < 1.17549435e-38f ? 0.0f : x; }
+SCHUSS_FN double flush(double x) { return magnitude(x) < 2.2250738585072014e-308 ? 0.0 : x; }
+
+// Two comparisons that are one instruction each; a NaN stays.
+template <class T>
+SCHUSS_FN T limited(T x, T limit) {
+  x = limit < x ? limit : x;
+  return -limit > x ? -limit : x;
+}
 
 }  // namespace schuss

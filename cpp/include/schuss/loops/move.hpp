@@ -23,13 +23,6 @@ SCHUSS_FN void give_chunk(To* to, const T* from, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = Store<To>::nearest(from[i]);
 }
 
-// Two comparisons that are one instruction each; a NaN stays.
-template <class T>
-SCHUSS_FN T limited(T x, T limit) {
-  x = limit < x ? limit : x;
-  return -limit > x ? -limit : x;
-}
-
 // g times the factor, held within ± bound.
 template <class G>
 SCHUSS_FN void scale_chunk(G* g, int64_t count, double factor, double bound) {

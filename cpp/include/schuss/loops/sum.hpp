@@ -7,8 +7,8 @@ namespace schuss {
 // lane + x * x. The square of a float32 is exact in float64, so that fusing rounds as two operations do.
 template <class G>
 SCHUSS_FN double add_square(double lane, double x) {
-#if defined(__FMA__) || defined(__aarch64__)
-  if constexpr (sizeof(G) < sizeof(double)) return __builtin_fma(x, x, lane);
+#if defined(__FMA__) || defined(__aarch64__) || defined(__CUDA_ARCH__)
+  if constexpr (sizeof(G) < sizeof(double)) return fused(x, x, lane);
 #endif
   return lane + x * x;
 }

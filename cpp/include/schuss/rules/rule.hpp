@@ -25,9 +25,6 @@ namespace schuss {
 
 enum class Range { real, nonnegative, unit, flag };  // unit: [0, 1)
 
-SCHUSS_FN float sqrt(float x) { return __builtin_sqrtf(x); }
-SCHUSS_FN double sqrt(double x) { return __builtin_sqrt(x); }
-
 template <class T>
 SCHUSS_FN T select(bool condition, T yes, T no) {
   return condition ? yes : no;
