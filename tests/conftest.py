@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import schuss
+from cudasim.plugin import cuda, cudasim_folder, cupy  # noqa: F401
 from hypothesis import settings
 
 # The same examples on every run: a failure is then a change of the code, not of the dice.

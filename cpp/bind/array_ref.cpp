@@ -1,5 +1,7 @@
 #include "array_ref.hpp"
 
+#include "attributes.hpp"
+#include "cuda_arrays.hpp"
 #include "dlpack.hpp"
 
 namespace schuss {
@@ -21,25 +23,13 @@ NumpyTypes& numpy_types() {
   return types;
 }
 
-bool numpy_format(PyObject* dtype, Format& format, Refusal& refusal) {
+inline bool is_known(PyObject* dtype, Format& format) {
   for (const auto& [known, its] : numpy_types().known)
     if (known == dtype) {
       format = its;
       return true;
     }
-  const auto type = py::reinterpret_borrow<py::dtype>(dtype);
-  const std::string name = py::str(static_cast<py::handle>(type));
-  const bool native = type.attr("isnative").cast<bool>();
-  if (native && type.kind() == 'f' && type.itemsize() == 4) format = Format::f32;
-  else if (native && type.kind() == 'f' && type.itemsize() == 8) format = Format::f64;
-  else if (native && name == "bfloat16" && type.itemsize() == 2) format = Format::bf16;
-  else {
-    refusal = {true, "dtype " + name + (native ? "" : " (not in this machine's byte order)") +
-                         ", expected float64, float32 or bfloat16"};
-    return false;
-  }
-  if (numpy_types().known.size() < 16) numpy_types().known.emplace_back(type.inc_ref().ptr(), format);
-  return true;
+  return false;
 }
 
 bool is_exactly_ndarray(PyObject* object) {
@@ -61,7 +51,7 @@ bool read_numpy(PyObject* object, ArrayRef& array, Refusal& refusal) {
   array.c_order = (proxy->flags & (kCContiguous | kAligned)) == (kCContiguous | kAligned);
   array.writable = (proxy->flags & kWriteable) != 0;
   array.torch = false;
-  return numpy_format(proxy->descr, array.format, refusal);
+  return is_known(proxy->descr, array.format) || numpy_format(proxy->descr, array.format, refusal);
 }
 
 struct Torch {
@@ -73,7 +63,8 @@ struct Torch {
 const Torch& torch_types() {
   static Torch types;
   if (types.tensor) return types;
-  PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), "torch");
+  static const Name name("torch");
+  PyObject* module = PyDict_GetItemWithError(PyImport_GetModuleDict(), name.text);
   if (!module || !PyObject_HasAttrString(module, "strided")) return types;
   const auto torch = py::reinterpret_borrow<py::object>(module);
   types.f64 = torch.attr("float64").cast<py::object>().release().ptr();
@@ -94,42 +85,38 @@ bool dense_rows(const ArrayRef& array) {
   return true;
 }
 
+bool is_aligned(const ArrayRef& array) {
+  return reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
+}
+
+// Of CUDA tensors nothing more is asked than of the CPU's but where they are.
 bool read_torch(PyObject* object, ArrayRef& array, Refusal& refusal) {
-  const auto tensor = py::reinterpret_borrow<py::object>(object);
+  static const Name dtype_name("dtype"), is_cpu("is_cpu"), is_cuda("is_cuda"), get_device("get_device"),
+      device("device"), layout_name("layout"), is_neg("is_neg"), shape("shape"),
+      is_contiguous("is_contiguous"), stride("stride"), data_ptr("data_ptr");
   const Torch& torch = torch_types();
-  const py::object dtype = tensor.attr("dtype");
+  const auto text = [](const py::object& value) { return std::string(py::str(value)); };
+  const py::object dtype = get(object, dtype_name);
   if (dtype.ptr() == torch.f32) array.format = Format::f32;
   else if (dtype.ptr() == torch.f64) array.format = Format::f64;
   else if (dtype.ptr() == torch.bf16) array.format = Format::bf16;
-  else
-    return refusal = {true,
-                      "dtype " + std::string(py::str(dtype)) + ", expected float64, float32 or bfloat16"},
-           false;
-  if (!tensor.attr("is_cpu").cast<bool>())
-    return refusal = {false,
-                      "on device " + std::string(py::str(tensor.attr("device"))) + ", expected the CPU"},
-           false;
-  if (py::object(tensor.attr("layout")).ptr() != torch.strided)
-    return refusal = {true, "a torch tensor of layout " + std::string(py::str(tensor.attr("layout"))) +
-                                ", expected a strided one"},
-           false;
-  if (tensor.attr("is_neg")().cast<bool>())
+  else return refusal = {true, "dtype " + text(dtype) + ", expected float64, float32 or bfloat16"}, false;
+  const bool on_cpu = truth(get(object, is_cpu));
+  if (!on_cpu && !truth(get(object, is_cuda)))
+    return refusal = {false, "on device " + text(get(object, device)) + ", expected the CPU or CUDA"}, false;
+  const py::object layout = get(object, layout_name);
+  if (layout.ptr() != torch.strided)
+    return refusal = {true, "a torch tensor of layout " + text(layout) + ", expected a strided one"}, false;
+  if (truth(call(object, is_neg)))
     return refusal = {false, "a torch tensor whose sign is pending, expected its values: x.resolve_neg()"},
            false;
-  const py::tuple shape = tensor.attr("shape"), strides = tensor.attr("stride")();
-  array.own.clear();
-  for (const auto extent : shape) array.own.push_back(extent.cast<int64_t>());
-  for (const auto stride : strides)
-    array.own.push_back(stride.cast<int64_t>() * int64_t(size_of(array.format)));
-  array.dimensions = int(shape.size());
-  array.shape = array.own.data();
-  array.strides = array.own.data() + shape.size();
-  array.data = reinterpret_cast<char*>(tensor.attr("data_ptr")().cast<std::uintptr_t>());
-  array.c_order =
-      dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
+  array.device = on_cpu ? -1 : int(whole(call(object, get_device).ptr()));
+  array.data = address(call(object, data_ptr));
+  lay_out(array, get(object, shape), truth(call(object, is_contiguous)) ? py::object() : call(object, stride),
+          int64_t(size_of(array.format)));
   array.writable = true;
   array.torch = true;
-  return true;
+  return on_cpu || check_cuda(array, refusal);
 }
 
 bool is_jax(PyObject* object) {
@@ -141,10 +128,13 @@ bool is_jax(PyObject* object) {
 bool read_dlpack(PyObject* object, ArrayRef& array, Refusal& refusal) {
   const auto source = py::reinterpret_borrow<py::object>(object);
   const py::tuple device = source.attr("__dlpack_device__")();
-  if (device[0].cast<int>() != dlpack::kCPU)
-    return refusal = {false, "on a device that is not the CPU, expected the CPU"}, false;
+  const int type = device[0].cast<int>();
+  const bool on_cuda = type == dlpack::kCUDA || type == dlpack::kCUDAManaged;
+  if (type != dlpack::kCPU && !on_cuda)
+    return refusal = {false, "on a device that is neither the CPU nor CUDA, expected one of them"}, false;
+  array.device = on_cuda ? device[1].cast<int>() : -1;
   dlpack::Import import;
-  if (!dlpack::import(source, import, refusal)) return false;
+  if (!dlpack::import(source, array.device, import, refusal)) return false;
   array.own = std::move(import.shape_and_strides);
   array.dimensions = import.dimensions;
   array.format = import.format;
@@ -152,14 +142,30 @@ bool read_dlpack(PyObject* object, ArrayRef& array, Refusal& refusal) {
   array.shape = array.own.data();
   array.strides = array.own.data() + import.dimensions;
   array.writable = !import.read_only;
-  array.c_order =
-      dense_rows(array) && reinterpret_cast<std::uintptr_t>(array.data) % size_of(array.format) == 0;
+  array.c_order = dense_rows(array) && is_aligned(array);
   array.torch = false;
   array.keep = std::move(import.capsule);
-  return true;
+  return !on_cuda || check_cuda(array, refusal);
 }
 
 }  // namespace
+
+bool numpy_format(PyObject* dtype, Format& format, Refusal& refusal) {
+  if (is_known(dtype, format)) return true;
+  const auto type = py::reinterpret_borrow<py::dtype>(dtype);
+  const std::string name = py::str(static_cast<py::handle>(type));
+  const bool native = type.attr("isnative").cast<bool>();
+  if (native && type.kind() == 'f' && type.itemsize() == 4) format = Format::f32;
+  else if (native && type.kind() == 'f' && type.itemsize() == 8) format = Format::f64;
+  else if (native && name == "bfloat16" && type.itemsize() == 2) format = Format::bf16;
+  else {
+    refusal = {true, "dtype " + name + (native ? "" : " (not in this machine's byte order)") +
+                         ", expected float64, float32 or bfloat16"};
+    return false;
+  }
+  if (numpy_types().known.size() < 16) numpy_types().known.emplace_back(type.inc_ref().ptr(), format);
+  return true;
+}
 
 void Refusal::raise(const std::string& where) const {
   const std::string text = where + ": " + reason;
@@ -193,19 +199,23 @@ bool ArrayRef::has_shape(const std::vector<int64_t>& other) const {
 namespace {
 
 bool read_foreign(PyObject* object, ArrayRef& array, Refusal& refusal) {
+  static const Name dlpack("__dlpack__"), interface("__array_interface__"),
+      cuda_interface("__cuda_array_interface__");
+  const auto has = [&](const Name& name) {
+    return !PyType_Check(object) && PyObject_HasAttr(object, name.text);
+  };
   if (torch_types().tensor && PyObject_TypeCheck(object, torch_types().tensor))
     return read_torch(object, array, refusal);
-  if (!PyType_Check(object) && PyObject_HasAttrString(object, "__dlpack__"))
-    return read_dlpack(object, array, refusal);
-  if (!PyType_Check(object) && PyObject_HasAttrString(object, "__array_interface__")) {
+  if (is_cupy(object)) return read_cupy(object, array, refusal);
+  if (has(dlpack)) return read_dlpack(object, array, refusal);
+  if (has(interface)) {
     py::object view =
         py::module_::import("numpy").attr("asarray")(py::reinterpret_borrow<py::object>(object));
     if (!read_numpy(view.ptr(), array, refusal)) return false;
     array.keep = std::move(view);
     return true;
   }
-  if (PyObject_HasAttrString(object, "__cuda_array_interface__"))
-    return refusal = {false, kind_of(object) + " on a CUDA device, expected an array on the CPU"}, false;
+  if (has(cuda_interface)) return read_cuda_interface(object, array, refusal);
   return refusal = {true, kind_of(object) + ", expected an array"}, false;
 }
 
@@ -215,9 +225,13 @@ bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
   if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_))
     return read_numpy(object, array, refusal);
   try {
-    return read_foreign(object, array, refusal);
+    if (!read_foreign(object, array, refusal)) return false;
+    if (array.data || array.count() == 0) return true;
+    refusal = {false, kind_of(object) + " whose memory is gone, expected an array"};
+    return false;
   } catch (py::error_already_set& error) {  // as with tracers, which stand for arrays that are not there yet
-    if (!error.matches(PyExc_Exception)) throw;
+    // What is not installed says itself what it would take.
+    if (!error.matches(PyExc_Exception) || error.matches(PyExc_ImportError)) throw;
     refusal = {true, kind_of(object) + " that gives no memory to read (" +
                          std::string(py::str(error.value())) + "), expected an array"};
     return false;
@@ -238,6 +252,24 @@ bool read_writable(PyObject* object, ArrayRef& array, Refusal& refusal) {
   return true;
 }
 
+void lay_out(ArrayRef& array, const py::object& shape, const py::object& strides, int64_t unit) {
+  const auto extents =
+      py::reinterpret_steal<py::object>(PySequence_Fast(shape.ptr(), "a shape that is no tuple"));
+  if (!extents) throw py::error_already_set();
+  const auto dimensions = std::size_t(PySequence_Fast_GET_SIZE(extents.ptr()));
+  array.own.resize(2 * dimensions);
+  array.dimensions = int(dimensions);
+  array.shape = array.own.data();
+  array.strides = array.own.data() + dimensions;
+  auto dense = int64_t(size_of(array.format));
+  for (std::size_t d = dimensions; d-- > 0; dense *= array.own[d]) {
+    array.own[d] = whole(PySequence_Fast_GET_ITEM(extents.ptr(), Py_ssize_t(d)));
+    array.own[dimensions + d] =
+        strides ? whole(PyTuple_GET_ITEM(strides.ptr(), Py_ssize_t(d))) * unit : dense;
+  }
+  array.c_order = dense_rows(array) && is_aligned(array);
+}
+
 std::string shape_text(const int64_t* shape, std::size_t dimensions) {
   std::string text = "(";
   for (std::size_t d = 0; d < dimensions; ++d) text += (d ? ", " : "") + std::to_string(shape[d]);
@@ -250,6 +282,8 @@ std::string kind_of(PyObject* object) {
   const bool vowel = std::string("aeiouAEIOU").find(name[0]) != std::string::npos;
   return (vowel ? "an " : "a ") + name;
 }
+
+std::string place_of(int device) { return device < 0 ? "the CPU" : "CUDA device " + std::to_string(device); }
 
 void raise_versions(const py::list& tensors) {
   py::module_::import("torch.autograd.graph").attr("increment_version")(tensors);

@@ -30,6 +30,7 @@ struct ArrayRef {
   bool c_order = true;               // and aligned
   bool writable = true;
   bool torch = false;
+  int device = -1;           // CUDA's index; -1: the CPU
   py::object keep;           // what the pointers lean on, beyond the object itself
   std::vector<int64_t> own;  // shape and strides where the object keeps none that can be pointed at
 
@@ -46,6 +47,13 @@ bool read_writable(PyObject* object, ArrayRef& array, Refusal& refusal);
 
 std::string shape_text(const int64_t* shape, std::size_t dimensions);
 std::string kind_of(PyObject* object);  // "a list", for messages
+std::string place_of(int device);       // "the CPU", "CUDA device 0"
+
+// For readers of arrays. False: refused, and why.
+bool numpy_format(PyObject* dtype, Format& format, Refusal& refusal);
+// Takes shape and strides over from tuples of numbers, strides in units of so many bytes; without strides in
+// C order. Data and format are there already.
+void lay_out(ArrayRef& array, const py::object& shape, const py::object& strides, int64_t unit);
 
 // Tells autograd that these torch tensors were written.
 void raise_versions(const py::list& tensors);

@@ -1,5 +1,5 @@
 // Plain functions on arrays: what an array is, norms and clipping, a rule without an optimizer, the bare
-// stream.
+// stream. Arrays on a device are checked here, too; the work is Python's then.
 #include "arrays.hpp"
 
 #include <pybind11/stl.h>
@@ -18,6 +18,23 @@ PlainArray plain(const ArrayRef& array) {
   result.shape.assign(array.shape, array.shape + array.dimensions);
   if (!array.c_order) result.strides.assign(array.strides, array.strides + array.dimensions);
   return result;
+}
+
+// As the device's functions take an array. `first`: this memory was not met before.
+py::tuple described(const ArrayRef& array, const std::string& name, bool first) {
+  const auto numbers = [&](const int64_t* from) {
+    py::tuple result(array.dimensions);
+    for (int d = 0; d < array.dimensions; ++d) result[std::size_t(d)] = from[d];
+    return result;
+  };
+  return py::make_tuple(reinterpret_cast<std::uintptr_t>(array.data), int(array.format), numbers(array.shape),
+                        array.c_order ? py::object(py::none()) : py::object(numbers(array.strides)),
+                        array.device, name, first);
+}
+
+template <class... Arguments>
+py::object ask_device(const char* function, const Arguments&... arguments) {
+  return py::module_::import("schuss._engine.cuda.arrays").attr(function)(arguments...);
 }
 
 // Every leaf of a container of arrays, with the names they go by.
@@ -46,10 +63,23 @@ struct Tree {
       objects.push_back(leaf.object);
       names.push_back(path ? path->name() : "param");
     });
-    if (!written) return;
     std::vector<NamedArray> named;
     for (std::size_t k = 0; k < held.size(); ++k) named.push_back({&held[k], objects[k].ptr(), wheres[k]});
-    ties = ties_of(named);
+    if (written) ties = ties_of(named);
+    else check_one_device(named);
+  }
+
+  bool on_device() const { return !held.empty() && held.front().device >= 0; }
+
+  py::list for_device() const {
+    py::list leaves;
+    for (std::size_t k = 0; k < held.size(); ++k)
+      leaves.append(described(held[k], names[k], ties.empty() || ties[k] == int(k)));
+    return leaves;
+  }
+
+  void tell_torch() const {
+    if (!torch.empty()) raise_versions(torch);
   }
 
   // Each memory once, however often it is met.
@@ -59,24 +89,37 @@ struct Tree {
     for (std::size_t k = 0; k < arrays.size(); ++k)
       if (ties[k] == int(k)) once.push_back(arrays[k]), its.push_back(factors[k]);
     scale_arrays(once, its, limit);
-    if (!torch.empty()) raise_versions(torch);
+    tell_torch();
   }
   void scale(double factor, double limit) const { scale(std::vector<double>(arrays.size(), factor), limit); }
 };
 
 constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
-double norm(const py::object& grads) { return norms_of(Tree(grads, "grads", false).arrays).global; }
+double norm(const py::object& grads) {
+  const Tree tree(grads, "grads", false);
+  if (tree.on_device()) return ask_device("global_norm", tree.for_device()).cast<double>();
+  return norms_of(tree.arrays).global;
+}
 
 double clip_global_norm(const py::object& grads, double limit) {
   const Tree tree(grads, "grads", true);
-  const double norm = norms_of(tree.arrays).global;
-  if (norm - norm == 0 && norm > limit) tree.scale(limit / norm, kUnlimited);
+  const bool on_device = tree.on_device();
+  const double norm = on_device ? ask_device("clip_global_norm", tree.for_device(), limit).cast<double>()
+                                : norms_of(tree.arrays).global;
+  if (!(norm - norm == 0 && norm > limit)) return norm;
+  if (on_device) tree.tell_torch();
+  else tree.scale(limit / norm, kUnlimited);
   return norm;
 }
 
 std::vector<std::pair<std::string, double>> clip_leaf_norm(const py::object& grads, double limit) {
   const Tree tree(grads, "grads", true);
+  if (tree.on_device()) {
+    const py::object named = ask_device("clip_leaf_norm", tree.for_device(), limit);
+    tree.tell_torch();
+    return named.cast<std::vector<std::pair<std::string, double>>>();
+  }
   const Norms norms = norms_of(tree.arrays);
   std::vector<double> factors;
   for (double own : norms.each) factors.push_back(own - own == 0 && own > limit ? limit / own : 1);
@@ -86,7 +129,12 @@ std::vector<std::pair<std::string, double>> clip_leaf_norm(const py::object& gra
   return named;
 }
 
-void clip_value(const py::object& grads, double limit) { Tree(grads, "grads", true).scale(1, limit); }
+void clip_value(const py::object& grads, double limit) {
+  const Tree tree(grads, "grads", true);
+  if (!tree.on_device()) return tree.scale(1, limit);
+  ask_device("clip_value", tree.for_device(), limit);
+  tree.tell_torch();
+}
 
 // For the leaves met, each with its name for messages: the index of the first that is the same array.
 std::vector<int> ties(const std::vector<std::pair<py::object, std::string>>& met) {
@@ -162,7 +210,19 @@ void apply(const std::string& name, const py::tuple& arrays, int64_t step, const
     if (same[i] != int(i))
       throw py::value_error(named[i].where + " is the same array as " + named[std::size_t(same[i])].where +
                             ", expected one of its own");
-  apply_rule(rule, parameter, gradient, pointers, step, values);
+  if (held[0].device >= 0) {
+    py::list leaves;
+    for (std::size_t i = 0; i < held.size(); ++i)
+      leaves.append(i >= 2 && !pointers[i - 2] ? py::object(py::none())
+                                               : described(held[i],
+                                                           i == 0   ? "p"
+                                                           : i == 1 ? "g"
+                                                                    : rule.slots[i - 2].name,
+                                                           true));
+    ask_device("apply", name, leaves, step, values);
+  } else {
+    apply_rule(rule, parameter, gradient, pointers, step, values);
+  }
   if (!torch.empty()) raise_versions(torch);
 }
 

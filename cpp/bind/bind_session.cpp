@@ -39,17 +39,19 @@ std::vector<std::string> slots_kept(const std::string& name, const py::dict& val
   return names;
 }
 
-// A schedule's function often belongs to the object that owns the optimizer: a cycle the collector must see.
+// A schedule's function often belongs to the object that owns the optimizer, and a device's engine knows its
+// session: cycles the collector must see.
 void collectable(PyHeapTypeObject* heap_type) {
   PyTypeObject* type = &heap_type->ht_type;
   type->tp_flags |= Py_TPFLAGS_HAVE_GC;
   type->tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(self));
-    if (py::detail::is_holder_constructed(self)) Py_VISIT(py::handle(self).cast<Session&>().callables());
+    if (!py::detail::is_holder_constructed(self)) return 0;
+    for (PyObject* held : py::handle(self).cast<Session&>().held()) Py_VISIT(held);
     return 0;
   };
   type->tp_clear = [](PyObject* self) {
-    if (py::detail::is_holder_constructed(self)) py::handle(self).cast<Session&>().drop_callables();
+    if (py::detail::is_holder_constructed(self)) py::handle(self).cast<Session&>().drop_held();
     return 0;
   };
 }
@@ -59,8 +61,9 @@ void collectable(PyHeapTypeObject* heap_type) {
 void bind_session(py::module_& module) {
   module.def("slots_kept", &slots_kept,
              "Names of the slots a rule keeps under these hypers, which are checked.");
-  py::class_<Session>(module, "Session", py::custom_type_setup(&collectable))
-      .def(py::init([](const std::string& rule, const std::string& clip, double limit,
+  py::class_<Session> type(module, "Session", py::custom_type_setup(&collectable));
+  bind_device_session(type);
+  type.def(py::init([](const std::string& rule, const std::string& clip, double limit,
                        const std::string& nonfinite, int accumulate, bool grad_norm,
                        std::shared_ptr<LossScale> scaler) {
              return std::make_unique<Session>(
@@ -80,38 +83,21 @@ void bind_session(py::module_& module) {
       .def("set_hyper", &Session::set_hyper)
       .def("set_hypers", &Session::set_hypers)
       .def("check_idle", [](Session& s) { const Session::Turn turn(s); })
-      .def("set_frozen",
-           [](Session& s, int leaf, bool frozen) {
-             const Session::Turn turn(s);
-             s.engine.set_frozen(leaf, frozen);
-           })
+      .def("set_frozen", &Session::set_frozen)
       .def("frozen", [](const Session& s, int leaf) { return s.engine.frozen(leaf); })
       .def("slot", [](const Session& s, int leaf,
                       const std::string& name) { return s.slot(leaf, slot_index(s, name)); })
       .def("accumulator", &Session::accumulator)
-      .def("accumulated", [](const Session& s, int leaf) { return s.engine.accumulated(leaf); })
+      .def("accumulated", &Session::accumulated)
       .def("shape", [](const Session& s, int leaf) { return py::tuple(py::cast(s.engine.leaf(leaf).shape)); })
       .def("dtype", [](const Session& s, int leaf) { return name_of(s.engine.leaf(leaf).format); })
-      .def("clock", [](const Session& s, int leaf) { return s.engine.leaf_clock(leaf); })
-      .def("set_clock",
-           [](Session& s, int leaf, int64_t clock) {
-             const Session::Turn turn(s);
-             s.engine.set_leaf_clock(leaf, clock);
-           })
-      .def("set_pending",
-           [](Session& s, int pending, const std::vector<bool>& held) {
-             const Session::Turn turn(s);
-             s.engine.set_pending(pending, held);
-           })
+      .def("clock", &Session::clock)
+      .def("set_clock", &Session::set_clock)
+      .def("set_pending", &Session::set_pending)
       .def("to_point", &Session::to_point)
       .def("from_point", &Session::from_point)
-      .def_property(
-          "steps", [](const Session& s) { return s.engine.steps(); },
-          [](Session& s, int64_t steps) {
-            const Session::Turn turn(s);
-            s.engine.set_steps(steps);
-          })
-      .def_property_readonly("pending", [](const Session& s) { return s.engine.pending(); })
+      .def_property("steps", &Session::steps, &Session::set_steps)
+      .def_property_readonly("pending", &Session::pending)
       .def_property_readonly("leaves", [](const Session& s) { return s.engine.leaves(); })
       .def_property_readonly("elements", [](const Session& s) { return s.engine.elements(); });
 }

@@ -1,5 +1,7 @@
 #include "dlpack.hpp"
 
+#include "cuda_arrays.hpp"
+
 namespace schuss::dlpack {
 namespace {
 
@@ -41,22 +43,26 @@ bool format_of(DataType type, Format& format) {
   return false;
 }
 
-py::object capsule_of(const py::object& source) {
+py::object capsule_of(const py::object& source, int device) {
+  const py::object export_ = source.attr("__dlpack__");
+  py::dict arguments;
+  if (device >= 0) arguments["stream"] = dlpack_stream(device);
   try {
-    return source.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+    return export_(py::arg("max_version") = py::make_tuple(1, 0), **arguments);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;  // a producer of version 0 does not know the argument
-    return source.attr("__dlpack__")();
+    return export_(**arguments);
   }
 }
 
 }  // namespace
 
-bool import(const py::object& source, Import& result, Refusal& refusal) {
+bool import(const py::object& source, int device, Import& result, Refusal& refusal) {
   py::object capsule;
   try {
-    capsule = capsule_of(source);
+    capsule = capsule_of(source, device);
   } catch (py::error_already_set& error) {
+    if (error.matches(PyExc_ImportError)) throw;
     return refusal = {false, "its __dlpack__ failed: " + std::string(py::str(error.value()))}, false;
   }
   const Tensor* tensor = nullptr;

@@ -1,10 +1,10 @@
-// The part of the DLPack protocol that a reader of CPU arrays needs (versions 0 and 1).
+// The part of the DLPack protocol that a reader of arrays needs (versions 0 and 1).
 #pragma once
 #include "array_ref.hpp"
 
 namespace schuss::dlpack {
 
-constexpr int kCPU = 1;
+constexpr int kCPU = 1, kCUDA = 2, kCUDAManaged = 13;
 
 struct Import {
   char* data = nullptr;
@@ -15,6 +15,7 @@ struct Import {
   py::object capsule;  // owns the memory
 };
 
-bool import(const py::object& source, Import& result, Refusal& refusal);
+// `device`: CUDA's index, whose current stream the array is made ready for; -1: the CPU.
+bool import(const py::object& source, int device, Import& result, Refusal& refusal);
 
 }  // namespace schuss::dlpack

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <tuple>
 
+#include "attributes.hpp"
+#include "cuda_arrays.hpp"
+
 namespace schuss {
 namespace {
 
@@ -39,6 +42,7 @@ Source::Source(py::object o, const ArrayRef& array, int where)
   strides.assign(array.strides, array.strides + dimensions);
   std::copy_n(array.shape, std::min(dimensions, 3), near_shape);
   if (array.torch) kind = Kind::torch;
+  else if (is_cupy(object.ptr())) kind = Kind::cupy;
   else if (PyObject_TypeCheck(object.ptr(), py::detail::npy_api::get().PyArray_Type_)) {
     kind = Kind::numpy;
     dtype = py::detail::array_proxy(object.ptr())->descr;
@@ -57,10 +61,14 @@ bool Source::has_shape_of(const ArrayRef& array) const {
   return array.dimensions == dimensions && is_shape(array.shape);
 }
 
+bool Source::foreign_unchanged() const {
+  static const Name data_ptr("data_ptr");
+  if (kind == Kind::torch) return address(call(object.ptr(), data_ptr)) == data;
+  return kind != Kind::cupy || is_cupy_at(object.ptr(), data, dimensions, shape.data());
+}
+
 bool Source::unchanged() const {
-  if (kind == Kind::torch)
-    return reinterpret_cast<const char*>(object.attr("data_ptr")().cast<std::uintptr_t>()) == data;
-  if (kind == Kind::other) return true;
+  if (kind != Kind::numpy) return foreign_unchanged();
   const auto* now = py::detail::array_proxy(object.ptr());
   return now->data == data && now->nd == dimensions && now->descr == dtype &&
          (now->flags & kWriteable) != 0 && is_shape(reinterpret_cast<const int64_t*>(now->dimensions));
@@ -149,6 +157,9 @@ void Walk::leaf(const Node& node, PyObject* grad, const Path* path) {
                        shape_text(source.shape.data(), source.shape.size());
     refusal.raise(where());
   }
+  if (array.device != device_)
+    throw py::value_error(where() + ": on " + place_of(array.device) + ", expected " + place_of(device_) +
+                          " as " + (path ? path->text("params") : std::string("params")) + " is");
   if (!source.has_shape_of(array))
     throw py::value_error(where() + ": shape " + shape_text(array.shape, std::size_t(array.dimensions)) +
                           ", expected " + shape_text(source.shape.data(), source.shape.size()));

@@ -9,7 +9,7 @@ namespace schuss {
 // A leaf of the parameters as the walk meets it, packed: a step reads one for each gradient. A tied array is
 // met more than once.
 struct Source {
-  enum class Kind : char { numpy, torch, other };
+  enum class Kind : char { numpy, torch, cupy, other };
 
   Source() = default;
   Source(py::object object, const ArrayRef& array, int position);
@@ -29,6 +29,7 @@ struct Source {
   bool is_shape(const int64_t* extents) const;  // of as many dimensions
   bool has_shape_of(const ArrayRef& array) const;
   bool unchanged() const;  // its memory, shape and type, and that it may be written, are what they were
+  bool foreign_unchanged() const;
 };
 
 struct Node {
@@ -72,7 +73,8 @@ class GradientSink {
 // a missing or extra entry, a wrong shape, type or device, or a parameter bound to another array meanwhile.
 class Walk {
  public:
-  Walk(const std::vector<Source>& sources, GradientSink& sink) : sources_(sources), sink_(sink) {}
+  Walk(const std::vector<Source>& sources, GradientSink& sink, int device)
+      : sources_(sources), sink_(sink), device_(device) {}
   void visit(const Node& node, PyObject* grads, const Path* path);
 
  private:
@@ -84,6 +86,7 @@ class Walk {
 
   const std::vector<Source>& sources_;
   GradientSink& sink_;
+  const int device_;  // of the parameters
 };
 
 }  // namespace schuss

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cuda_arrays.hpp"
 #include "dispatch.hpp"
 #include "plan.hpp"
 #include "session.hpp"
@@ -73,6 +74,8 @@ Examples
   bind_scaling(module);
   bind_step_info(module);
   bind_stepper(module);
+  bind_numbers(module);
+  bind_cuda_arrays(module);
   bind_session(module);
   bind_arrays(module);
 }

@@ -44,7 +44,15 @@ void refuse_self_overlap(const NamedArray& one) {
 
 }  // namespace
 
+void check_one_device(const std::vector<NamedArray>& arrays) {
+  for (const NamedArray& one : arrays)
+    if (one.array->device != arrays.front().array->device)
+      throw py::value_error(one.where + ": on " + place_of(one.array->device) + ", expected " +
+                            place_of(arrays.front().array->device) + " as " + arrays.front().where + " is");
+}
+
 std::vector<int> ties_of(const std::vector<NamedArray>& arrays) {
+  check_one_device(arrays);
   std::vector<int> ties(arrays.size());
   std::iota(ties.begin(), ties.end(), 0);
   std::vector<std::pair<const char*, const char*>> extents;

@@ -1,45 +1,14 @@
 #include "session.hpp"
 
-#include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
-#include "schedules.hpp"
+#include <algorithm>
 
 namespace schuss {
 namespace {
 
 // Large steps let other Python threads run; for small ones the two locks would cost more than the step.
 constexpr int64_t kReleaseAbove = 1 << 17;
-
-[[noreturn]] void refuse_hyper(const std::string& where, const py::handle& value,
-                               const std::string& expected) {
-  throw py::type_error(where + " is " + std::string(py::repr(value)) + " (" + Py_TYPE(value.ptr())->tp_name +
-                       "), expected " + expected);
-}
-
-bool is_number(const py::handle& value) {
-  return !PyBool_Check(value.ptr()) && !PyUnicode_Check(value.ptr()) && !PyBytes_Check(value.ptr()) &&
-         PyNumber_Check(value.ptr()) && !PyComplex_Check(value.ptr());
-}
-
-double number(const std::string& where, const py::handle& value, const std::string& expected) {
-  if (!is_number(value)) refuse_hyper(where, value, expected);
-  const double x = PyFloat_AsDouble(value.ptr());
-  if (PyErr_Occurred()) {
-    PyErr_Clear();
-    refuse_hyper(where, value, expected);
-  }
-  return x;
-}
-
-// The function is borrowed: whoever keeps the hyper holds it.
-std::function<double(int64_t)> from_callable(const std::string& where, const py::handle& callable) {
-  return [where, callable](int64_t step) {
-    py::gil_scoped_acquire gil;
-    const py::object value = callable(step);
-    return number(where + " at step " + std::to_string(step), value, "a number from its schedule");
-  };
-}
 
 py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>& shape,
                       std::shared_ptr<const void> owner) {
@@ -49,44 +18,13 @@ py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>&
   return py::array_t<float>(shape, static_cast<float*>(data), base);
 }
 
+std::vector<Hyper> hypers_of(const Engine& engine, int group) {
+  std::vector<Hyper> hypers;
+  for (std::size_t i = 0; i < engine.rule().hypers.size(); ++i) hypers.push_back(engine.hyper(group, int(i)));
+  return hypers;
+}
+
 }  // namespace
-
-Hyper read_hyper(const RuleInfo& rule, int index, const py::handle& value) {
-  const HyperInfo& info = rule.hypers[std::size_t(index)];
-  Hyper hyper;
-  if (info.range == Range::flag ? PyBool_Check(value.ptr()) : PyFloat_CheckExact(value.ptr())) {
-    hyper.value = PyFloat_AsDouble(value.ptr());
-    return hyper;
-  }
-  const std::string where = rule.name + "(): " + info.name;
-  if (info.range == Range::flag) {
-    if (PyCallable_Check(value.ptr()))
-      refuse_hyper(where, value, "True or False: it decides which slots there are");
-    hyper.value = number(where, value, "True or False");
-  } else if (py::isinstance<Schedule>(value)) {
-    const auto schedule = value.cast<Schedule>();
-    if (holds_function(schedule)) hyper.schedule = from_callable(where, value);
-    else hyper.schedule = schedule;
-  } else if (is_number(value)) {
-    hyper.value = number(where, value, "a number, a schedule or a callable step -> float");
-  } else if (PyCallable_Check(value.ptr())) {
-    hyper.schedule = from_callable(where, value);
-  } else {
-    refuse_hyper(where, value, "a number, a schedule or a callable step -> float");
-  }
-  return hyper;
-}
-
-std::vector<Hyper> read_hypers(const RuleInfo& rule, const py::dict& hypers) {
-  std::vector<Hyper> values;
-  values.reserve(rule.hypers.size());
-  for (std::size_t i = 0; i < rule.hypers.size(); ++i) {
-    PyObject* value = PyDict_GetItemString(hypers.ptr(), rule.hypers[i].name.c_str());
-    if (!value) throw py::key_error(rule.hypers[i].name);
-    values.push_back(read_hyper(rule, int(i), value));
-  }
-  return values;
-}
 
 Session::Session(const std::string& rule, EngineOptions options)
     : engine(rule_named(rule), std::move(options)) {
@@ -98,7 +36,7 @@ Session::Turn::Turn(Session& session, bool may_be_at_point) : session_(session) 
     throw std::runtime_error(
         "this optimizer is in the middle of a step; neither another thread nor a schedule's "
         "function may step or change it until that ends");
-  if (session.engine.at_point() && !may_be_at_point)
+  if ((session.engine.at_point() || session.at_point_) && !may_be_at_point)
     throw std::runtime_error("the parameters are at the look-ahead point; leave the `with` block first");
   session.busy_ = true;
 }
@@ -137,16 +75,37 @@ void Session::keep_callables(int group, const py::dict& hypers) {
 
 void Session::set_hypers(int group, const py::dict& values) {
   const Turn turn(*this);
-  engine.set_hypers(group, read_hypers(engine.rule(), values));
+  change_hypers(group, read_hypers(engine.rule(), values));
   keep_callables(group, values);
 }
 
 void Session::set_hyper(int group, int hyper, const py::object& value) {
   const Turn turn(*this);
-  engine.set_hyper(group, hyper, read_hyper(engine.rule(), hyper, value));
+  std::vector<Hyper> hypers = hypers_of(engine, group);
+  hypers.at(std::size_t(hyper)) = read_hyper(engine.rule(), hyper, value);
+  change_hypers(group, std::move(hypers));
   py::dict one;
   one[py::str(engine.rule().hypers[std::size_t(hyper)].name)] = value;
   keep_callables(group, one);
+}
+
+// A schedule is checked at the step that comes; only a device's engine knows which that is.
+void Session::check_at_present_step(const std::vector<Hyper>& hypers) {
+  const auto scheduled = [](const Hyper& hyper) { return bool(hyper.schedule); };
+  if (on_device() && std::any_of(hypers.begin(), hypers.end(), scheduled)) engine.set_steps(steps());
+}
+
+void Session::change_hypers(int group, std::vector<Hyper> hypers) {
+  check_at_present_step(hypers);
+  std::vector<Hyper> before = on_device() ? hypers_of(engine, group) : std::vector<Hyper>();
+  engine.set_hypers(group, std::move(hypers));
+  if (!on_device()) return;
+  try {
+    device_engine_.attr("changed_hypers")();
+  } catch (...) {
+    engine.set_hypers(group, std::move(before));
+    throw;
+  }
 }
 
 void Session::commit_group(const py::object& tree, const py::object& owner, const py::dict& hypers,
@@ -158,10 +117,13 @@ void Session::commit_group(const py::object& tree, const py::object& owner, cons
     Refusal refusal;
     if (!read_writable(leaves[i].object.ptr(), arrays[i], refusal)) refusal.raise(leaves[i].name);
   }
+  settle_device(leaves, arrays);
   const std::size_t first = sources_.size();
   int count = int(first);
   Node node = Node::read(tree, count, "params");
+  check_at_present_step(values);
   const int group = engine.add_group(std::move(values));
+  if (on_device()) engine.set_on_device();
   keep_callables(group, hypers);
   sources_.resize(std::size_t(count));
   gradients_.resize(std::size_t(count));
@@ -183,19 +145,38 @@ void Session::commit_group(const py::object& tree, const py::object& owner, cons
     originals_.push_back(leaves[i].object);
   }
   for (ArrayRef& array : arrays) parameters_.push_back(std::move(array));
-  engine.prepare();
+  held_.reserve(sources_.size());
+  try {
+    engine.prepare();
+    if (on_device()) device_gradients_.resize(engine);
+    if (on_device()) device_engine_.attr("added")();
+  } catch (...) {
+    forget_group(first);
+    throw;
+  }
   root_.children.push_back(std::move(node));
   groups_.push_back(owner);
-  held_.reserve(sources_.size());
   grouped_ = grouped_ || grouped;
+}
+
+void Session::forget_group(std::size_t sources) {
+  engine.forget_group();
+  const auto leaves = std::size_t(engine.leaves());
+  sources_.resize(sources);
+  gradients_.resize(sources);
+  originals_.resize(leaves);
+  parameters_.resize(leaves);
+  while (!torch_leaves_.empty() && torch_leaves_.back() >= int(leaves)) torch_leaves_.pop_back();
+  if (on_device()) device_gradients_.resize(engine);
 }
 
 void Session::take(const Source& source, ArrayRef&& array, PyObject* object) {
   Py_INCREF(object);
   held_.push_back(object);
-  gradients_[std::size_t(source.position)] = {array.data, array.format,
+  static char nowhere;  // an empty array may have no address, which would say that no gradient was given
+  gradients_[std::size_t(source.position)] = {array.data ? array.data : &nowhere, array.format,
                                               array.c_order ? nullptr : array.strides};
-  if (array.keep || !array.own.empty()) kept_.push_back(std::move(array));
+  if (array.keep || !(array.c_order || array.own.empty())) kept_.push_back(std::move(array));
 }
 
 void Session::check_parameters() {
@@ -219,8 +200,8 @@ void Session::check_groups() const {
   }
 }
 
-void Session::tell_torch(const Outcome& outcome, bool flushed) {
-  if (torch_leaves_.empty() || outcome.skipped || outcome.pending != 0) return;
+// After a real step.
+void Session::tell_torch(bool flushed) {
   py::list written;
   std::size_t position = 0;
   std::vector<bool> given(originals_.size(), flushed || engine.options().accumulate > 1);
@@ -241,14 +222,16 @@ void Session::tell_torch_of_all() {
 void Session::to_point() {
   const Turn turn(*this, true);
   check_parameters();
-  engine.to_point();
+  if (on_device()) move_on_device(true, false);
+  else engine.to_point();
   tell_torch_of_all();
 }
 
 void Session::from_point(bool gradient_taken) {
   const Turn turn(*this, true);
   check_parameters();
-  engine.from_point(gradient_taken);
+  if (on_device()) move_on_device(false, gradient_taken);
+  else engine.from_point(gradient_taken);
   tell_torch_of_all();
 }
 
@@ -266,7 +249,7 @@ PyObject* Session::run(const Gradient* gradients) {
                  std::to_string(outcome.grad_norm).c_str());
     throw py::error_already_set();
   }
-  if (!torch_leaves_.empty()) tell_torch(outcome, !gradients);
+  if (!torch_leaves_.empty() && !outcome.skipped && outcome.pending == 0) tell_torch(!gradients);
   return make_step_info(outcome);
 }
 
@@ -274,19 +257,20 @@ PyObject* Session::step(PyObject* grads) {
   const Turn turn(*this);
   std::fill(gradients_.begin(), gradients_.end(), Gradient{});
   if (grouped_) check_groups();
-  Walk walk(sources_, *this);
+  Walk walk(sources_, *this, device_);
   walk.visit(grouped_ ? root_ : root_.children.front(), grads, nullptr);
-  return run(gradients_.data());
+  return on_device() ? run_on_device(false) : run(gradients_.data());
 }
 
 PyObject* Session::flush() {
   const Turn turn(*this);
-  if (engine.pending() == 0) Py_RETURN_NONE;
+  if (pending() == 0) Py_RETURN_NONE;
   check_parameters();
-  return run(nullptr);
+  return on_device() ? run_on_device(true) : run(nullptr);
 }
 
 py::object Session::slot(int leaf, int slot) const {
+  if (on_device()) return device_engine_.attr("slot")(leaf, slot);
   void* data = engine.slot(leaf, slot);
   if (!engine.slot_owner(leaf, slot)) return py::none();
   return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape,
@@ -294,10 +278,54 @@ py::object Session::slot(int leaf, int slot) const {
 }
 
 py::object Session::accumulator(int leaf) const {
+  if (on_device()) return device_engine_.attr("accumulator")(leaf);
   void* data = engine.accumulator(leaf);
   if (!data) return py::none();
   // Borrowed: read or written at once while a state is saved or loaded, never handed on.
   return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape, nullptr);
+}
+
+bool Session::accumulated(int leaf) const {
+  return ask("accumulated", [&] { return engine.accumulated(leaf); }, leaf);
+}
+
+int64_t Session::clock(int leaf) const {
+  return ask("clock", [&] { return engine.leaf_clock(leaf); }, leaf);
+}
+
+void Session::set_clock(int leaf, int64_t clock) {
+  const Turn turn(*this);
+  ask("set_clock", [&] { engine.set_leaf_clock(leaf, clock); }, leaf, clock);
+}
+
+int64_t Session::steps() const {
+  return on_device() ? device_engine_.attr("steps").cast<int64_t>() : engine.steps();
+}
+
+void Session::set_steps(int64_t steps) {
+  const Turn turn(*this);
+  engine.set_steps(steps);
+  if (on_device()) device_engine_.attr("steps") = steps;
+}
+
+int Session::pending() const {
+  return on_device() ? device_engine_.attr("pending").cast<int>() : engine.pending();
+}
+
+void Session::set_pending(int pending, const std::vector<bool>& held) {
+  const Turn turn(*this);
+  ask("set_pending", [&] { engine.set_pending(pending, held); }, pending, held);
+}
+
+void Session::set_frozen(int leaf, bool frozen) {
+  const Turn turn(*this);
+  engine.set_frozen(leaf, frozen);
+  if (on_device()) device_engine_.attr("changed")();
+}
+
+void Session::drop_held() {
+  callables_ = py::dict();
+  device_engine_ = py::object();
 }
 
 }  // namespace schuss

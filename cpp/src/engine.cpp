@@ -1,6 +1,7 @@
 // Setting an engine up and looking at it. The way of a step is in step.cpp.
 #include "schuss/engine.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -181,8 +182,26 @@ int Engine::add_leaf(LeafSpec spec) {
   return int(s.runs.size()) - 1;
 }
 
+void Engine::forget_group() {
+  State& s = *state_;
+  s.groups.pop_back();
+  std::vector<Leaf>& leaves = s.plan.leaves;
+  while (!leaves.empty() && leaves.back().spec.group == int(s.groups.size())) {
+    s.plan.elements -= leaves.back().count;
+    s.sources -= leaves.back().spec.sources;
+    leaves.pop_back();
+    s.runs.pop_back();
+  }
+  std::vector<Chunk>& chunks = s.plan.chunks;
+  while (!chunks.empty() && chunks.back().leaf >= int(leaves.size())) chunks.pop_back();
+  s.prepared_leaves = std::min(s.prepared_leaves, leaves.size());
+}
+
+void Engine::set_on_device() { state_->on_device = true; }
+
 void Engine::prepare() {
   State& s = *state_;
+  if (s.on_device) return;
   s.make_slots_of_new_leaves();
   s.make_accumulators_of_new_leaves();
   s.prepared_leaves = s.plan.leaves.size();
@@ -204,6 +223,7 @@ const EngineOptions& Engine::options() const { return state_->options; }
 void Engine::set_hypers(int group, std::vector<Hyper> hypers) {
   Group& old = state_->groups.at(std::size_t(group));
   old = make_group(state_->rule, std::move(hypers), state_->steps);
+  if (state_->on_device) return;
   for (std::size_t i = 0; i < state_->runs.size(); ++i)
     if (state_->runs[i].group == group && state_->runs[i].mask != old.mask) state_->make_slots(i, old.mask);
 }
@@ -217,6 +237,8 @@ void Engine::set_hyper(int group, int index, Hyper value) {
 const Hyper& Engine::hyper(int group, int index) const {
   return state_->groups.at(std::size_t(group)).hypers.at(std::size_t(index));
 }
+
+unsigned Engine::mask(int group) const { return state_->groups.at(std::size_t(group)).mask; }
 
 void Engine::set_frozen(int leaf, bool frozen) { state_->runs.at(std::size_t(leaf)).frozen = frozen; }
 bool Engine::frozen(int leaf) const { return state_->runs.at(std::size_t(leaf)).frozen; }

@@ -1,5 +1,6 @@
 #pragma once
 #include <atomic>
+#include <stdexcept>
 #include <vector>
 
 #include "passes.hpp"
@@ -41,6 +42,7 @@ struct Engine::State {
   int sources = 0;
   int pending = 0;
   int lr_index;  // of the rule's learning rate; -1 where it has none
+  bool on_device = false;
   bool at_point = false;
   bool point_step = false;  // the next gradients were taken at the point
   std::atomic<bool> busy{false};
@@ -56,6 +58,9 @@ struct Engine::State {
   Outcome outcome;
 
   State(const RuleInfo& rule, EngineOptions options);
+  void refuse_on_device() const {
+    if (on_device) throw std::logic_error("the leaves lie on a device, which this engine does not step");
+  }
 
   void resolve_hypers();
   const void* numbers_for(const Run& run);

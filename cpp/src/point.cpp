@@ -43,6 +43,7 @@ void Engine::State::aim_at_point() {
 
 void Engine::to_point() {
   State& s = *state_;
+  s.refuse_on_device();
   const Busy busy(s.busy);
   if (!s.rule.has_point)
     throw std::invalid_argument(s.rule.name + " takes its gradients where the parameters are");

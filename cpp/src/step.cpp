@@ -176,6 +176,7 @@ void Engine::State::close(bool real) {
 
 Outcome Engine::step(const Gradient* gradients) {
   State& s = *state_;
+  s.refuse_on_device();
   const Busy busy(s.busy);
   if (s.at_point)
     throw std::runtime_error(
@@ -201,6 +202,7 @@ Outcome Engine::step(const Gradient* gradients) {
 }
 
 Outcome Engine::flush() {
+  state_->refuse_on_device();
   if (state_->pending > 0) return step(nullptr);
   Outcome nothing;
   nothing.step = state_->steps;

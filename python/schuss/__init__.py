@@ -13,6 +13,7 @@ from schuss._core import StepInfo, get_num_threads, set_num_threads
 from schuss._engine.catalog import rules
 from schuss._info import info
 from schuss.checkpoint import load, save
+from schuss.kernels import KernelSource, kernel_source
 from schuss.scaling import LossScaler
 
 from . import optimizers
@@ -23,11 +24,13 @@ _core.start()  # a wrong SCHUSS_CPU_LEVEL or SCHUSS_NUM_THREADS stops here
 __version__: str = _core.__version__
 
 __all__ = [
+    "KernelSource",
     "LossScaler",
     "StepInfo",
     "clipping",
     "get_num_threads",
     "info",
+    "kernel_source",
     "load",
     "ops",
     "rules",

@@ -67,13 +67,20 @@ def _lab(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _compile(arguments: Sequence[str]) -> int:
+    from schuss.compiling import main as compiling
+
+    return compiling(arguments)
+
+
 _COMMANDS = {
     "info": ("what this installation is, and what it found", _info),
     "rules": ("the catalog of rules, as a table", _rules),
+    "compile": ("compile CUDA kernels ahead, for machines without a compiler", _compile),
     "bench": ("measure Schuss and every installed peer on the same arrays", _bench),
     "lab": ("experiments on real data, with pictures", _lab),
 }
-_OWN_PARSER = ("bench", "lab")
+_OWN_PARSER = ("compile", "bench", "lab")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -90,6 +90,58 @@ class LossScaler(_core.LossScaler):
         """
         return cls(scale, dynamic=False)
 
+    @property
+    def scale(self) -> float:
+        """What the loss is multiplied by; for an optimizer on a CUDA device reading it waits for steps under way."""
+        self._pull()
+        return super().scale
+
+    @property
+    def good_steps(self) -> int:
+        """Good steps since the last overflow or growth."""
+        self._pull()
+        return super().good_steps
+
+    @property
+    def hysteresis_left(self) -> int:
+        """Overflows until the scale backs off, the next one counted."""
+        self._pull()
+        return super().hysteresis_left
+
+    def on_device(self) -> Any:
+        """The scale as an array of one float32 on the optimizer's CUDA device, to multiply a loss by without waiting.
+
+        It is the device's own: each step moves it.
+
+        Returns
+        -------
+        cupy.ndarray
+            Of shape ().
+
+        Raises
+        ------
+        RuntimeError
+            Where no optimizer on a CUDA device was made with this scaler.
+        """
+        engine = self._engine()
+        if engine is None:
+            raise RuntimeError("on_device(): this scaler is of no optimizer on a CUDA device; read scaler.scale")
+        return engine.loss_scale()
+
+    def _engine(self) -> Any:
+        engine = getattr(self, "_on_device", None)
+        return None if engine is None else engine()
+
+    def _pull(self) -> None:
+        engine = self._engine()
+        if engine is not None:
+            engine.pull_scaler()
+
+    def _push(self) -> None:
+        engine = self._engine()
+        if engine is not None:
+            engine.push_scaler()
+
     def update(self, overflow: bool) -> None:
         """One step's outcome. An optimizer with ``scaler=`` calls this itself.
 
@@ -98,7 +150,9 @@ class LossScaler(_core.LossScaler):
         overflow : bool
             Whether the gradients held an infinity or NaN.
         """
+        self._pull()
         super().update(overflow)
+        self._push()
 
     def state_dict(self) -> dict[str, Any]:
         """All settings and counts, as plain numbers.
@@ -106,6 +160,7 @@ class LossScaler(_core.LossScaler):
         >>> LossScaler().state_dict()["scale"]
         65536.0
         """
+        self._pull()
         return super().state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -116,4 +171,6 @@ class LossScaler(_core.LossScaler):
         TypeError, ValueError
             If a value is missing, unknown or out of range; nothing is changed then.
         """
+        self._pull()
         super().load_state_dict(state)
+        self._push()

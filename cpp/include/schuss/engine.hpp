@@ -74,7 +74,11 @@ class Engine {
   // Settings in the order of the catalog. Throws std::invalid_argument before anything changes.
   int add_group(std::vector<Hyper> hypers);
   int add_leaf(LeafSpec leaf);
-  void prepare();  // cuts chunks and makes slots for the leaves added since the last call
+  void prepare();       // cuts chunks and makes slots for the leaves added since the last call
+  void forget_group();  // the last one, and its leaves
+
+  // The arrays lie on a device, where others step them: settings are kept and checked here, nothing is made.
+  void set_on_device();
 
   // One gradient a source, leaf by leaf. Everything is checked before the first write.
   Outcome step(const Gradient* gradients);
@@ -90,6 +94,7 @@ class Engine {
   void set_hyper(int group, int hyper, Hyper value);
   void set_hypers(int group, std::vector<Hyper> hypers);
   const Hyper& hyper(int group, int hyper) const;
+  unsigned mask(int group) const;  // of the slots that its leaves keep
   void set_frozen(int leaf, bool frozen);
   bool frozen(int leaf) const;
   int leaves() const;

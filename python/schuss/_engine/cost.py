@@ -14,6 +14,7 @@ from schuss._engine.catalog import Rule, rules
 _SIZES = {"float64": 8, "float32": 4, "bfloat16": 2}
 _LARGEST_TRIAL = 1 << 24  # elements: beyond this, time grows in proportion
 _IN_CACHE = (4096, 16384)  # elements
+_LAUNCH = 5e-6  # seconds from one kernel on a CUDA device to the next
 _CALL = 5e-7  # seconds a call costs whatever it does
 
 
@@ -63,6 +64,11 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
         kept += count * held
         flops += count * sum(rule.operations[mask].values())
         streams = max(streams, (2 + slots, 1 + slots))
+    if session.device is not None:
+        from schuss._engine.cuda import runtime
+
+        seconds = _LAUNCH * (3 if norm else 1) + moved / runtime.copy_bandwidth(session.device)
+        return {"elements": elements, "bytes_moved": moved, "bytes_kept": kept, "flops": flops, "seconds": seconds}
     trial = max(1, min(elements, _LARGEST_TRIAL))
     stream = moved * sorted(_core.stream(*streams, trial, 9))[4] / (4 * trial * sum(streams))
     busy = min(_core.get_num_threads(), max(1, elements // _core.elements_per_thread))

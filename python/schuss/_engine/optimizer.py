@@ -209,6 +209,21 @@ class Optimizer(_core.Stepper):
         """
         return cost(self.rule, self._session, self._accumulate, self._norm)
 
+    def renew(self) -> None:
+        """On a CUDA device, have the numbers of the next 4,096 steps there; on the CPU there is nothing to do.
+
+        Ordinary steps see to that themselves. A step captured in a CUDA graph takes them from a table as its replays
+        go on, schedules included: call this before capturing, and again before so many replays are through, or after
+        a hyper was changed. It waits for the device once.
+
+        Raises
+        ------
+        RuntimeError
+            Where replays have run past the table: the steps beyond it were not taken.
+        """
+        if self._session.device is not None:
+            self._session.renew()
+
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything a resumed run needs beside the parameters.
 

@@ -40,7 +40,7 @@ def mirror(skeleton: Any, leaf: Callable[[int], Any]) -> Any:
 def take(opt: Optimizer, copy: bool) -> dict[str, Any]:
     """The state of an optimizer; without `copy` its arrays are the optimizer's own."""
     session = opt._session
-    given = (lambda array: array.copy()) if copy else (lambda array: array)
+    given = _taken(session, copy)
 
     def leaf_state(leaf: int) -> dict[str, Any]:
         held = session.accumulated(leaf)
@@ -100,6 +100,7 @@ def put(opt: Optimizer, saved: dict[str, Any]) -> None:
 
 def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, Any]]) -> None:
     session = opt._session
+    write = _written(session)
     session.steps = saved["clock"]
     for group in opt.groups:
         session.set_hypers(group.index, hypers[group.name])
@@ -110,12 +111,30 @@ def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, An
         session.set_clock(leaf, one["clock"])
         session.set_frozen(leaf, one["frozen"])
         for slot, array in opt._slots(leaf).items():
-            np.copyto(array, one["slots"][slot])
+            write(array, one["slots"][slot])
         own = session.accumulator(leaf)
         if own is not None and one["accumulator"] is not None:
-            np.copyto(own, one["accumulator"])
+            write(own, one["accumulator"])
             held[leaf] = True
     session.set_pending(saved["pending"], held)
+
+
+def _taken(session: _core.Session, copy: bool) -> Callable[[Any], Any]:
+    """How an array of the session comes into a state, which holds NumPy arrays wherever it came from."""
+    if session.device is not None:
+        from schuss._engine.cuda import runtime
+
+        return runtime.to_host
+    return (lambda array: array.copy()) if copy else (lambda array: array)
+
+
+def _written(session: _core.Session) -> Callable[[Any, Any], None]:
+    """How an array of a state goes into one of the session."""
+    if session.device is not None:
+        from schuss._engine.cuda import runtime
+
+        return runtime.to_device
+    return np.copyto
 
 
 def _check_counts(saved: dict[str, Any]) -> None:

@@ -1,0 +1,130 @@
+"""What the device itself moves, and the host knows of it: the count of steps, the clocks, the loss scale."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schuss import _core
+from schuss._engine.cuda import layout, runtime
+from schuss._engine.cuda.report import Reports
+
+if TYPE_CHECKING:
+    from schuss._engine.cuda.leaves import Leaves
+
+
+class DeviceState:
+    """The State struct on the device, with a copy here that holds from one `settle` to the next step."""
+
+    def __init__(self, session: _core.Session, device: runtime.Device, stream: Any) -> None:
+        self._session = session
+        self._device = device
+        self._block = runtime.Block(layout.State.itemsize, stream)
+        self._host = np.zeros(1, layout.State)
+        self._host["smallest_coef"] = 1.0
+        self._settled = True  # the copy here holds
+        self._changed = True  # and is not yet on the device
+        self._steps = 0  # real ones, if none was skipped
+        self.reports = Reports()
+        options = session.options
+        self._can_skip = options["needs_norm"] and options["nonfinite"] != "apply"
+        self.captured = False  # in a graph, whose replays the host does not see
+        if session.scaler is not None:
+            session.scaler._on_device = weakref.ref(self)
+            self.push_scaler()
+
+    def of(self, leaves: Leaves) -> None:
+        """The leaves whose clocks these are."""
+        self._leaves = leaves
+
+    @property
+    def ptr(self) -> int:
+        return self._block.ptr
+
+    @property
+    def settled(self) -> bool:
+        return self._settled
+
+    @property
+    def exact(self) -> bool:
+        """Whether the host knows the count of steps without asking."""
+        return not self._can_skip and not self.captured
+
+    def bounds(self, replays: int) -> tuple[int, int]:
+        """The first and the last step that the next call may be, with so many replays under way."""
+        if self.exact or self._settled:
+            return self._steps, self._steps
+        low = self.reports.steps
+        return low, max(self._steps, low + replays if self.captured else low)
+
+    def step_taken(self) -> None:
+        self._steps += 1
+
+    def _stream(self) -> Any:
+        return self._device.stream(self._session.has_torch)
+
+    def settle(self) -> None:
+        """Wait, and know all of it; what is written here then goes to the device before the next step."""
+        if self._settled:
+            return
+        with self._device:
+            stream = self._stream()
+            if self.captured:
+                self._device.wait()
+            runtime.fetch(self._host, self._block.ptr, stream)
+            self._leaves.fetch_clocks(stream)
+        self._steps = int(self._host["steps"][0])
+        if self._session.scaler is not None:
+            scaler = self._host["scaler"][0]
+            state = {name: scaler[name].item() for name in layout.LossScale.names or ()}
+            _core.LossScaler.load_state_dict(self._session.scaler, state)
+        self._settled = True
+
+    def release(self, stream: Any) -> None:
+        """A step begins: the device's state is what holds from here on."""
+        if self._settled and (self._changed or self._leaves.clocks_changed):
+            runtime.put(self._block.ptr, self._host, stream)
+            self._leaves.send_clocks(stream)
+            self._changed = False
+        self._settled = False
+
+    # ---- what may be read and set ----
+
+    @property
+    def steps(self) -> int:
+        if not self.exact:
+            self.settle()
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.settle()
+        self._leaves.shift_clocks(steps - self._steps)
+        self._host["steps"] = self._steps = steps
+        self.reports.set_steps(steps)
+        self._changed = True
+
+    def pull_scaler(self) -> None:
+        """Have the scaler's numbers as they are on the device; waits."""
+        self.settle()
+
+    def push_scaler(self) -> None:
+        """The scaler was changed on the host, after `pull_scaler`."""
+        state = _core.LossScaler.state_dict(self._session.scaler)
+        for name, value in state.items():
+            self._host["scaler"][name] = value
+        self._host["loss_scale"] = state["scale"]
+        self._changed = True
+
+    def loss_scale(self) -> Any:
+        """The scale as an array of one float32 on the device."""
+        with self._device:
+            if self._settled and self._changed:
+                self.release(self._stream())
+            return self._block.array(_offset("loss_scale"), (), np.float32)
+
+
+def _offset(field: str) -> int:
+    return (layout.State.fields or {})[field][1]

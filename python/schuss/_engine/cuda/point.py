@@ -1,0 +1,83 @@
+"""To the point where a rule wants its gradient taken, and exactly back, on the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schuss._engine.cuda import layout, runtime
+from schuss._engine.cuda.numbers import Key
+
+if TYPE_CHECKING:
+    from schuss._engine.cuda.engine import Engine
+
+
+class Point:
+    """The parameters as they were, kept while they are elsewhere; made when first asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._backup: runtime.Block | None = None
+        self._leaves_block: runtime.Block | None = None
+        self._sent: bytes = b""  # the rows that are on the device
+        self.keys: list[Key] = []
+
+    def forget_rows(self) -> None:
+        """Rows of numbers have other places."""
+        self._sent = b""
+
+    def forget(self) -> None:
+        """Leaves were added."""
+        self._backup = self._leaves_block = None
+
+    def plan(self) -> np.ndarray[Any, Any]:
+        """Rows of all leaves, those that are frozen kept but not moved; the keys of their numbers."""
+        leaves = self._engine.leaves
+        rows = leaves.host.leaves.copy()
+        kinds = (leaves.memory.masks, leaves.formats)
+        codes = kinds[0] * 3 + kinds[1]
+        known = np.unique(codes)
+        self.variants = tuple((int(c) // 3, layout.FORMATS[c % 3], layout.FORMATS[c % 3]) for c in known)
+        rows["variant"] = np.where(leaves.frozen, -1, np.searchsorted(known, codes))
+        columns = np.stack([leaves.groups, leaves.arithmetic, leaves.memory.masks, leaves.behind], axis=1)
+        keys, kind = np.unique(columns, axis=0, return_inverse=True)
+        self.keys = [Key(int(g), int(a), int(m), None, int(b)) for g, a, m, b in keys]
+        order = np.array([self._engine.numbers.row(key) for key in self.keys], np.int32)
+        rows["row"] = order[kind.reshape(-1)]
+        return rows
+
+    def send(self, rows: np.ndarray[Any, Any], stream: Any, capturing: bool) -> None:
+        """Rows to the device where they are others; what a graph holds is left as it is."""
+        leaves = self._engine.leaves
+        same = self._leaves_block is not None and self._sent == rows.tobytes()
+        if capturing and not same:
+            raise RuntimeError(
+                "lookahead() is being captured as it was never entered before; "
+                "enter it once, and leave it, before capturing"
+            )
+        if same:
+            return
+        if self._backup is None:
+            self._make_backup(stream)
+        self._leaves_block = runtime.Block(rows.nbytes, stream)
+        runtime.put(self._leaves_block.ptr, rows, stream)
+        self._sent = rows.tobytes()
+        views = np.concatenate(leaves.host.views[: leaves.host.fixed_views] or [np.zeros(1, layout.View)])
+        self._views = runtime.Block(views.nbytes, stream)
+        runtime.put(self._views.ptr, views, stream)
+
+    def _make_backup(self, stream: Any) -> None:
+        leaves = self._engine.leaves
+        sizes = leaves.counts * np.array(layout.SIZES)[leaves.formats]
+        ends = np.cumsum([runtime.rounded(int(size)) for size in sizes])
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        self._backup = runtime.Block(int(ends[-1]), stream)
+        self._starts = runtime.Block(starts.nbytes, stream)
+        runtime.put(self._starts.ptr, starts, stream)
+
+    def fill_launch(self, launch: Any) -> None:
+        assert self._backup
+        assert self._leaves_block
+        launch["leaves"], launch["views"] = self._leaves_block.ptr, self._views.ptr
+        launch["backup"], launch["backup_at"] = self._backup.ptr, self._starts.ptr

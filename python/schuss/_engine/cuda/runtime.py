@@ -1,0 +1,235 @@
+"""Every call to CuPy, and to torch for its streams: nothing else of the engine knows them."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from schuss import _core
+from schuss._engine.cuda import builder
+from schuss._engine.cuda.source import Variant
+
+_HOST_TO_DEVICE, _DEVICE_TO_HOST, _DEVICE_TO_DEVICE = 1, 2, 3
+_ALIGNMENT = 256  # bytes, of each array in a block
+_OLDEST_DRIVER = 12000  # CUDA 12.0: what the oldest CuPy that Schuss takes is built for
+
+
+@cache
+def cupy() -> Any:
+    """CuPy, once it is there and has a driver to speak to."""
+    try:
+        import cupy as module
+    except ImportError as error:
+        raise ImportError(
+            "arrays on a CUDA device need CuPy, which brings the driver's interface: "
+            'pip install "schuss[cuda13]" (or "schuss[cuda12]", as nvidia-smi says)'
+        ) from error
+    try:
+        version = module.cuda.runtime.driverGetVersion()
+    except Exception as error:
+        raise RuntimeError(f"CUDA's driver does not answer: {error}") from error
+    if version < _OLDEST_DRIVER:
+        raise RuntimeError(
+            f"CUDA's driver is of version {version // 1000}.{version % 1000 // 10}, expected "
+            f"{_OLDEST_DRIVER // 1000}.0 or newer; update the NVIDIA driver"
+        )
+    return module
+
+
+def forget() -> None:
+    """Drop what was found out: another CuPy takes the place of this one."""
+    cupy.cache_clear()
+    Device.at.cache_clear()
+    kernel.cache_clear()
+    copy_bandwidth.cache_clear()
+
+
+class Device:
+    """A CUDA device, by its index; entered, it is the current one."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        own = cupy().cuda.Device(index)
+        self.arch = f"sm_{own.compute_capability}"
+        self.multiprocessors = int(own.attributes["MultiProcessorCount"])
+        self._device = own
+        self._runtime = cupy().cuda.runtime
+        self._before: list[int] = []
+
+    @staticmethod
+    @cache
+    def at(index: int) -> Device:
+        return Device(index)
+
+    def __enter__(self) -> Device:
+        before = self._runtime.getDevice()
+        self._before.append(before)
+        if before != self.index:
+            self._runtime.setDevice(self.index)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        before = self._before.pop()
+        if before != self.index:
+            self._runtime.setDevice(before)
+
+    def stream(self, of_torch: bool) -> Any:
+        """The caller's current stream here: torch's where the parameters are torch tensors."""
+        if of_torch:
+            torch: Any = sys.modules["torch"]
+            return cupy().cuda.ExternalStream(torch.cuda.current_stream(self.index).cuda_stream, self.index)
+        return cupy().cuda.get_current_stream(self.index)
+
+    def wait(self) -> None:
+        """Until everything on this device is done."""
+        with self:
+            self._runtime.deviceSynchronize()
+
+
+def is_capturing(stream: Any) -> bool:
+    return bool(stream.ptr) and bool(cupy().cuda.runtime.streamIsCapturing(stream.ptr))
+
+
+class Block:
+    """Zeroed memory on the current device."""
+
+    def __init__(self, size: int, stream: Any) -> None:
+        self.size = max(1, size)
+        self.memory = cupy().cuda.alloc(self.size)
+        self.ptr = int(self.memory.ptr)
+        cupy().cuda.runtime.memsetAsync(self.ptr, 0, self.size, stream.ptr)
+
+    def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A CuPy array over part of it."""
+        return cupy().ndarray(shape, np.dtype(dtype), self.memory + offset)
+
+
+class Pinned:
+    """Host memory that the device can read and write; ``bytes`` is NumPy's view of it."""
+
+    def __init__(self, size: int) -> None:
+        self.size = max(1, size)
+        self._memory = cupy().cuda.alloc_pinned_memory(self.size)
+        self.ptr = int(self._memory.ptr)
+        self.bytes = np.frombuffer(self._memory, np.uint8, self.size)
+        self.bytes[:] = 0
+
+    def view(self, dtype: np.dtype[Any], offset: int = 0, count: int = 1) -> Any:
+        return self.bytes[offset : offset + count * dtype.itemsize].view(dtype)
+
+
+def rounded(size: int) -> int:
+    """Up to where the next array in a block may begin."""
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def send(to: int, pinned: int, size: int, stream: Any) -> None:
+    """From pinned memory, in the stream's order, without waiting."""
+    cupy().cuda.runtime.memcpyAsync(to, pinned, size, _HOST_TO_DEVICE, stream.ptr)
+
+
+def send_now(to: int, host: np.ndarray[Any, Any], stream: Any) -> None:
+    """From ordinary memory, in the stream's order: the driver takes it in before it returns."""
+    if host.nbytes:
+        cupy().cuda.runtime.memcpyAsync(to, host.ctypes.data, host.nbytes, _HOST_TO_DEVICE, stream.ptr)
+
+
+def copy_on_device(to: int, from_: int, size: int, stream: Any) -> None:
+    """In the stream's order, without waiting."""
+    cupy().cuda.runtime.memcpyAsync(to, from_, size, _DEVICE_TO_DEVICE, stream.ptr)
+
+
+def fetch(host: np.ndarray[Any, Any], from_: int, stream: Any) -> np.ndarray[Any, Any]:
+    """Into a C-contiguous host array, once the stream has come there."""
+    stream.synchronize()
+    if host.nbytes:
+        cupy().cuda.runtime.memcpy(host.ctypes.data, from_, host.nbytes, _DEVICE_TO_HOST)
+    return host
+
+
+def put(to: int, host: np.ndarray[Any, Any], stream: Any) -> None:
+    """From any host array, waiting until it is there."""
+    host = np.ascontiguousarray(host)
+    stream.synchronize()
+    if host.nbytes:
+        cupy().cuda.runtime.memcpy(to, host.ctypes.data, host.nbytes, _HOST_TO_DEVICE)
+
+
+def fill(to: int, count: int, dtype: Any, value: float, stream: Any) -> None:
+    """So many elements of one value, waiting until they are there."""
+    piece = np.full(min(count, 1 << 20), value, dtype)
+    for first in range(0, count, len(piece) or 1):
+        put(to + first * piece.itemsize, piece[: count - first], stream)
+
+
+def wait_for(device: int, stream: int) -> None:
+    """What comes on our current stream waits for what is on that one now."""
+    with Device.at(device):
+        other = cupy().cuda.ExternalStream(stream, device)
+        cupy().cuda.get_current_stream(device).wait_event(other.record())
+
+
+def current_stream(device: int) -> int:
+    return int(cupy().cuda.get_current_stream(device).ptr)
+
+
+def device_of(pointer: int) -> int:
+    return int(cupy().cuda.runtime.pointerGetAttributes(pointer).device)
+
+
+_core.set_stream_hook(current_stream, wait_for, device_of)
+
+
+@cache
+def kernel(device: int, kind: str, rule: str | None, variants: tuple[Variant, ...]) -> Any:
+    """A kernel, loaded; compiled where the cache has none."""
+    path: Path = builder.cubin(kind, rule, variants, Device.at(device).arch)
+    with Device.at(device):
+        return cupy().RawModule(path=str(path)).get_function("schuss_kernel")
+
+
+def launch(its_kernel: Any, blocks: int, launch_struct: np.ndarray[Any, Any], stream: Any) -> None:
+    its_kernel((blocks,), (256,), (launch_struct,), stream=stream)
+
+
+def resident_blocks(its_kernel: Any, device: int) -> int:
+    """Blocks of 256 threads that the device can hold at once, by their registers."""
+    registers = -(-int(getattr(its_kernel, "num_regs", 64)) // 8) * 8
+    return Device.at(device).multiprocessors * max(1, min(8, 65536 // (256 * registers)))
+
+
+@cache
+def copy_bandwidth(device: int) -> float:
+    """Bytes a second, read and written, that a plain copy reaches: the median of nine."""
+    size = 1 << 28
+    with Device.at(device):
+        stream = cupy().cuda.get_current_stream(device)
+        start, end = cupy().cuda.Event(), cupy().cuda.Event()
+        one, other = Block(size, stream), Block(size, stream)
+        seconds = []
+        for _ in range(9):
+            start.record(stream)
+            copy_on_device(one.ptr, other.ptr, size, stream)
+            end.record(stream)
+            end.synchronize()
+            seconds.append(cupy().cuda.get_elapsed_time(start, end) / 1e3)
+    return 2 * size / sorted(seconds)[4]
+
+
+def to_host(array: Any) -> np.ndarray[Any, Any]:
+    """A NumPy copy of a CuPy array."""
+    return np.asarray(cupy().asnumpy(array))
+
+
+def to_device(array: Any, host: np.ndarray[Any, Any]) -> None:
+    """Into a CuPy array in C order, waiting until it is there."""
+    device = Device.at(int(array.device.id))
+    with device:
+        put(int(array.data.ptr), host, cupy().cuda.get_current_stream())

@@ -1,0 +1,33 @@
+"""Pinned memory in turns: one is written while copies from the others may still be under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schuss._engine.cuda import runtime
+
+
+class Staging:
+    """So many pieces of pinned memory of one size; made as they are needed."""
+
+    def __init__(self, size: int, turns: int) -> None:
+        self.size = size
+        self._turns = turns
+        self._pieces: list[runtime.Pinned] = []
+        self._calls: list[int] = []  # that come after the copy from each
+        self._at = -1
+
+    def next(self, call: int, done: int, stream: Any) -> runtime.Pinned:
+        """A piece to fill for `call`; waits only where every piece's copy may be under way."""
+        if len(self._pieces) < self._turns and (
+            not self._pieces or self._calls[(self._at + 1) % len(self._calls)] > done
+        ):
+            self._at += 1
+            self._pieces.insert(self._at, runtime.Pinned(self.size))
+            self._calls.insert(self._at, call)
+            return self._pieces[self._at]
+        self._at = (self._at + 1) % len(self._pieces)
+        if self._calls[self._at] > done:
+            stream.synchronize()
+        self._calls[self._at] = call
+        return self._pieces[self._at]
