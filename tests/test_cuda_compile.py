@@ -155,7 +155,7 @@ def test_every_stream_moves_in_accesses_of_16_bytes(arch: str, tmp_path: Path) -
                 assert not re.search(r"\b(LDL|STL)\b", sass), kernel.title  # local memory: what spills go to
 
 
-def test_the_gates_see_what_they_look_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gates_see_what_they_look_for() -> None:
     """A kernel that spills, and one that has no vector access, would be seen."""
     text = source.text("map", "adamw", [(7, "float64", "bfloat16")])
     squeezed = compiler().build(

@@ -29,7 +29,7 @@ py::tuple described(const ArrayRef& array, const std::string& name, bool first) 
   };
   return py::make_tuple(reinterpret_cast<std::uintptr_t>(array.data), int(array.format), numbers(array.shape),
                         array.c_order ? py::object(py::none()) : py::object(numbers(array.strides)),
-                        array.device, name, first);
+                        array.device, name, first, array.torch);
 }
 
 template <class... Arguments>
@@ -64,7 +64,7 @@ struct Tree {
       names.push_back(path ? path->name() : "param");
     });
     std::vector<NamedArray> named;
-    for (std::size_t k = 0; k < held.size(); ++k) named.push_back({&held[k], objects[k].ptr(), wheres[k]});
+    for (std::size_t k = 0; k < held.size(); ++k) named.push_back({&held[k], wheres[k]});
     if (written) ties = ties_of(named);
     else check_one_device(named);
   }
@@ -143,7 +143,7 @@ std::vector<int> ties(const std::vector<std::pair<py::object, std::string>>& met
   for (std::size_t i = 0; i < met.size(); ++i) {
     Refusal refusal;
     if (!read_writable(met[i].first.ptr(), arrays[i], refusal)) refusal.raise(met[i].second);
-    named.push_back({&arrays[i], met[i].first.ptr(), met[i].second});
+    named.push_back({&arrays[i], met[i].second});
   }
   return ties_of(named);
 }
@@ -199,12 +199,11 @@ void apply(const std::string& name, const py::tuple& arrays, int64_t step, const
     pointers.push_back(array.data);
   }
   // Of p and the slots each is written: none may lie across another, nor g across any but p itself.
-  std::vector<NamedArray> named{{&held[0], p.ptr(), call + "p"}};
+  std::vector<NamedArray> named{{&held[0], call + "p"}};
   for (std::size_t k = 0; k < pointers.size(); ++k)
-    if (pointers[k])
-      named.push_back({&held[2 + k], py::object(arrays[2 + k]).ptr(), call + rule.slots[k].name});
+    if (pointers[k]) named.push_back({&held[2 + k], call + rule.slots[k].name});
   if (held[1].data != held[0].data || !held[1].c_order || !held[0].c_order)
-    named.push_back({&held[1], g.ptr(), call + "g"});
+    named.push_back({&held[1], call + "g"});
   const std::vector<int> same = ties_of(named);
   for (std::size_t i = 0; i < same.size(); ++i)
     if (same[i] != int(i))

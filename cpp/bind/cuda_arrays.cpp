@@ -124,8 +124,7 @@ bool check_cuda(const ArrayRef& array, Refusal& refusal) {
 
 void bind_cuda_arrays(py::module_& module) {
   module.def(
-      "set_stream_hook", &set_stream_hook, py::arg("stream"), py::arg("wait"),
-      py::arg("device_of") = py::none(),
+      "set_stream_hook", &set_stream_hook, py::arg("stream"), py::arg("wait"), py::arg("device_of"),
       "What asks CUDA: stream(device) -> int, the current one; wait(device, stream), to make the current "
       "one wait for another; device_of(pointer) -> int.");
 }

@@ -12,13 +12,18 @@ bool same(const ArrayRef& a, const ArrayRef& b) {
          ((a.c_order && b.c_order) || std::equal(a.strides, a.strides + a.dimensions, b.strides));
 }
 
-// Extents meet; whether elements do, only NumPy can tell of its own arrays.
-bool share(const NamedArray& a, const NamedArray& b) {
-  PyTypeObject* ndarray = py::detail::npy_api::get().PyArray_Type_;
-  if (!PyObject_TypeCheck(a.object, ndarray) || !PyObject_TypeCheck(b.object, ndarray)) return true;
+py::array over(const ArrayRef& array) {
+  const std::vector<py::ssize_t> shape(array.shape, array.shape + array.dimensions);
+  const std::vector<py::ssize_t> strides(array.strides, array.strides + array.dimensions);
+  const py::dtype element("u" + std::to_string(size_of(array.format)));
+  return py::array(element, shape, strides, array.data, py::none());
+}
+
+// Extents meet; whether elements do, NumPy works out from the addresses alone.
+bool share(const ArrayRef& a, const ArrayRef& b) {
   try {
     return py::module_::import("numpy")
-        .attr("shares_memory")(py::handle(a.object), py::handle(b.object), py::arg("max_work") = 10'000)
+        .attr("shares_memory")(over(a), over(b), py::arg("max_work") = 10'000)
         .cast<bool>();
   } catch (py::error_already_set&) {  // too hard to say within that work
     return true;
@@ -76,7 +81,7 @@ std::vector<int> ties_of(const std::vector<NamedArray>& arrays) {
       if (same(*one.array, *other.array)) {
         const int first = std::min(ties[std::size_t(i)], ties[std::size_t(j)]);
         ties[std::size_t(i)] = ties[std::size_t(j)] = first;
-      } else if (share(one, other)) {
+      } else if (share(*one.array, *other.array)) {
         throw py::value_error(one.where + " overlaps " + other.where +
                               " in memory, expected arrays of their own; pass one of them, or a copy");
       }

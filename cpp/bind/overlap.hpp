@@ -6,7 +6,6 @@ namespace schuss {
 
 struct NamedArray {
   const ArrayRef* array;
-  PyObject* object;
   std::string where;  // for messages: "params['w']"
 };
 

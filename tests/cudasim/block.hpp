@@ -241,7 +241,8 @@ void say_who_waits() {
       const bool wanted = barrier || (k / kWarp == i / kWarp && (fiber.mask >> k % kWarp & 1u) != 0);
       if (!wanted || (other.state == fiber.state && other.line == fiber.line)) continue;
       const char* const where = barrier ? "the barrier" : "what lanes do together";
-      if (other.state == State::done) say("waits at %s of line %d, thread %u has ended", where, fiber.line, k);
+      if (other.state == State::done)
+        say("waits at %s of line %d, thread %u has ended", where, fiber.line, k);
       else say("waits at %s of line %d, thread %u at line %d", where, fiber.line, k, other.line);
       return;
     }

@@ -11,8 +11,8 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 
-// A block's own memory. Blocks run one after another in a system thread, so that thread-local storage is theirs;
-// but the address sanitizer watches the bounds of plain variables only.
+// A block's own memory. Blocks run one after another in a system thread, so that thread-local storage is
+// theirs; but the address sanitizer watches the bounds of plain variables only.
 #ifdef __SANITIZE_ADDRESS__
 #define __shared__ static
 #else
@@ -45,7 +45,8 @@ void cudasim_fence();
 void cudasim_before_atomic(const void* address);
 void cudasim_after_atomic(const void* address);
 [[noreturn]] void cudasim_fault(const char* what, const char* file, int line);
-int cudasim_launch(void (*entry)(const void*), char* shared, const void* arguments, unsigned grid, unsigned block);
+int cudasim_launch(void (*entry)(const void*), char* shared, const void* arguments, unsigned grid,
+                   unsigned block);
 }
 
 namespace cudasim {
@@ -73,7 +74,8 @@ struct Same {
   using type = T;
 };
 template <class T>
-using As = typename Same<T>::type;  // nothing is deduced from this argument: it converts, as an overload's would
+using As =
+    typename Same<T>::type;  // nothing is deduced from this argument: it converts, as an overload's would
 
 template <class T>
 T* aligned(T* p, int line) {

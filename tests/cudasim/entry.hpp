@@ -33,7 +33,8 @@ CUDASIM_EXPORT int run(const void* launch, unsigned grid, unsigned block) {
   return cudasim_launch(cudasim::entry, cudasim::shared(), launch, grid, block);
 }
 
-// The compiler's calls where -fsanitize=… finds that a thread does what no program may. All begin with the place.
+// The compiler's calls where -fsanitize=… finds that a thread does what no program may. All begin with the
+// place.
 struct CudasimPlace {
   const char* file;
   unsigned line, column;
@@ -41,7 +42,7 @@ struct CudasimPlace {
 #define CUDASIM_UNDEFINED(name, what)                                                                        \
   extern "C" __attribute__((visibility("hidden"))) [[noreturn]] void __ubsan_handle_##name##_abort(          \
       const CudasimPlace* at) {                                                                              \
-    cudasim_fault(what, at->file, int(at->line));                                                   \
+    cudasim_fault(what, at->file, int(at->line));                                                            \
   }
 CUDASIM_UNDEFINED(type_mismatch_v1, "misaligned address")
 CUDASIM_UNDEFINED(out_of_bounds, "an index out of an array's bounds")

@@ -1,5 +1,5 @@
-// A stack of its own and a switch to it. A hand-written switch where there is one: a block of 256 threads with a
-// few barriers is thousands of them.
+// A stack of its own and a switch to it. A hand-written switch where there is one: a block of 256 threads
+// with a few barriers is thousands of them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -63,8 +63,9 @@ inline void enter(Context& context, char* stack, size_t size, void (*function)()
   context.size = size;
   context.fake = nullptr;
 #ifdef __x86_64__
-  auto** top = reinterpret_cast<void**>(stack + size) - 1;  // as a call would leave it: 8 bytes off a multiple of 16
-  *top = nullptr;                                           // where function would return to, if it did
+  auto** top =
+      reinterpret_cast<void**>(stack + size) - 1;  // as a call would leave it: 8 bytes off a multiple of 16
+  *top = nullptr;                                  // where function would return to, if it did
   *--top = reinterpret_cast<void*>(function);
   for (int i = 0; i < 6; ++i) *--top = nullptr;
   context.sp = top;

@@ -16,16 +16,16 @@ namespace {
 
 enum Fault {
   kClean,
-  kNoBarrier,     // between writing shared memory and reading what others wrote
-  kSameElement,   // two blocks write one element
-  kNoFence,       // the last block reads what the others wrote, which nothing made visible
-  kNoWarpSync,    // lanes read what other lanes wrote, in step by luck
-  kPastTheEnd,    // of an array in device memory
-  kPastShared,    // of an array in shared memory
-  kPastLocal,     // of an array of the thread
+  kNoBarrier,    // between writing shared memory and reading what others wrote
+  kSameElement,  // two blocks write one element
+  kNoFence,      // the last block reads what the others wrote, which nothing made visible
+  kNoWarpSync,   // lanes read what other lanes wrote, in step by luck
+  kPastTheEnd,   // of an array in device memory
+  kPastShared,   // of an array in shared memory
+  kPastLocal,    // of an array of the thread
   kAfterFree,
 };
-constexpr const char* kNames[] = {"clean",       "no-barrier",  "same-element", "no-fence",  "no-warp-sync",
+constexpr const char* kNames[] = {"clean",        "no-barrier",  "same-element", "no-fence",  "no-warp-sync",
                                   "past-the-end", "past-shared", "past-local",   "after-free"};
 
 struct Launch {

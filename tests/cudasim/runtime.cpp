@@ -1,6 +1,6 @@
-// Runs a grid of blocks on one system thread: the threads of a block are fibers that switch where they wait for
-// one another, the blocks come one after another. The order of both is chosen from outside. What a device would do
-// wrong silently, or hang at, ends the launch with a message.
+// Runs a grid of blocks on one system thread: the threads of a block are fibers that switch where they wait
+// for one another, the blocks come one after another. The order of both is chosen from outside. What a device
+// would do wrong silently, or hang at, ends the launch with a message.
 #include <link.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,7 +16,8 @@
 #define CUDASIM_EXPORT extern "C" __attribute__((visibility("default")))
 
 extern "C" {
-__attribute__((visibility("default"))) uint3 cudasim_thread, cudasim_block, cudasim_block_size, cudasim_grid_size;
+__attribute__((visibility("default"))) uint3 cudasim_thread, cudasim_block, cudasim_block_size,
+    cudasim_grid_size;
 }
 
 namespace cudasim {
@@ -37,7 +38,8 @@ int find_shared(dl_phdr_info* info, size_t, void* data) {
   const auto* const start = static_cast<char*>(info->dlpi_tls_data);
   for (int i = 0; start != nullptr && i < info->dlpi_phnum; ++i) {
     const auto size = info->dlpi_phdr[i].p_memsz;
-    if (info->dlpi_phdr[i].p_type != PT_TLS || shared.anchor < start || shared.anchor >= start + size) continue;
+    if (info->dlpi_phdr[i].p_type != PT_TLS || shared.anchor < start || shared.anchor >= start + size)
+      continue;
     shared.start = static_cast<char*>(info->dlpi_tls_data);
     shared.size = size;
     return 1;
@@ -46,8 +48,8 @@ int find_shared(dl_phdr_info* info, size_t, void* data) {
 }
 
 #ifdef CUDASIM_THREAD
-// A system thread for each block: its thread-local storage is new to the detector, and its fibers know nothing of
-// those of the blocks before.
+// A system thread for each block: its thread-local storage is new to the detector, and its fibers know
+// nothing of those of the blocks before.
 void* block_of_its_own(void*) {
   launch->scheduler.tsan = __tsan_get_current_fiber();
   for (unsigned i = 0; i < launch->threads; ++i) launch->fibers[i].context.tsan = __tsan_create_fiber(0);
@@ -67,7 +69,8 @@ void run_blocks(const SharedMemory& shared, unsigned grid) {
   std::vector<unsigned> blocks(grid);
   arrange(blocks.data(), grid, block_order);
   std::vector<Meetings> meetings(grid);
-  [[maybe_unused]] std::vector<void*> tsan_fibers;  // kept to the end: a new one must not be taken for an old one
+  [[maybe_unused]] std::vector<void*>
+      tsan_fibers;  // kept to the end: a new one must not be taken for an old one
   for (const unsigned block : blocks) {
     if (shared.size != 0) memset(shared.start, 0xa5, shared.size);
     cudasim_block.x = block;
@@ -174,8 +177,8 @@ CUDASIM_EXPORT void cudasim_order(const char* threads, const char* blocks, uint6
 // Why the last launch ended early.
 CUDASIM_EXPORT const char* cudasim_message() { return message; }
 
-CUDASIM_EXPORT int cudasim_launch(void (*entry)(const void*), char* anchor, const void* arguments, unsigned grid,
-                                  unsigned block) {
+CUDASIM_EXPORT int cudasim_launch(void (*entry)(const void*), char* anchor, const void* arguments,
+                                  unsigned grid, unsigned block) {
   const std::lock_guard<std::mutex> lock(one_at_a_time);
   static Launch all;
   launch = &all;

@@ -52,12 +52,12 @@ class DeviceState:
         """Whether the host knows the count of steps without asking."""
         return not self._can_skip and not self.captured
 
-    def bounds(self, replays: int) -> tuple[int, int]:
-        """The first and the last step that the next call may be, with so many replays under way."""
+    def bounds(self, call: int, replays: int) -> tuple[int, int]:
+        """The first and the last step that the one after `call` may be, with so many replays under way."""
         if self.exact or self._settled:
             return self._steps, self._steps
-        low = self.reports.steps
-        return low, max(self._steps, low + replays if self.captured else low)
+        done, low = self.reports.call, self.reports.steps  # in this order: the steps are those of `done` or later
+        return low, low + replays if self.captured else max(low, min(self._steps, low + call - done))
 
     def step_taken(self) -> None:
         self._steps += 1

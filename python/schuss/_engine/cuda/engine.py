@@ -101,7 +101,7 @@ class Engine:
             self._check_capture()
         fresh = change == _MORE or not self._planned or self.leaves.other_leaves_step(given)
         if fresh:
-            self._plan(given)
+            self._plan(given, stream)
         elif change == _POINTERS:
             self.leaves.read_pointers()
         self._load_kernels(real)
@@ -135,21 +135,22 @@ class Engine:
     def _done(self) -> int:
         return self.state.reports.call
 
-    def _plan(self, given: bool) -> None:
+    def _plan(self, given: bool, stream: Any) -> None:
         """The host's tables for the leaves that step, with the rows of their numbers."""
         self._planned = False
         if self.leaves.needs_clocks(given):  # the one thing that a step may wait for
             self.state.settle()
         keys = self.leaves.plan(given, self._visited)
-        rows = {key: self.numbers.row(key) for key in keys}
-        if self.numbers.keep({*rows, *self._point.keys}):
-            rows = {key: self.numbers.row(key) for key in keys}
+        rows = {key: self.numbers.row(key, stream) for key in keys}
+        # A graph's leaves name their rows by index.
+        if not self.state.captured and self.numbers.keep({*rows, *self._point.keys}, self._call + 1):
+            rows = {key: self.numbers.row(key, stream) for key in keys}
             self._point.forget_rows()
         self.leaves.set_rows(rows)
 
     def _cover(self, call: int, stream: Any, capturing: bool) -> None:
         """Have numbers for every step that this call may turn out to be."""
-        low, high = self.state.bounds(_REPLAYS)
+        low, high = self.state.bounds(self._call, _REPLAYS)
         if self.numbers.covers(low, high):
             return
         if capturing:
@@ -166,7 +167,7 @@ class Engine:
             until = low
         if until <= high:  # a hyper was refused, at a step that may not be the present one
             self.state.settle()
-            low, _ = self.state.bounds(0)
+            low, _ = self.state.bounds(self._call, 0)
             self.numbers.cover(low, low, ahead, call, self._done, stream)
 
     def _load_kernels(self, real: bool) -> None:
@@ -258,7 +259,7 @@ class Engine:
             self.state.settle()
             low = self.state.steps
             self.state.release(stream)
-            self.numbers.cover(low, low, True, self._call + 1, self._done, stream, longest=True)
+            self.numbers.cover(low, low, True, self._call + 1, self._done, stream, renew=True)
 
     def _check_capture(self) -> None:
         if self._options["nonfinite"] == "raise":
@@ -288,7 +289,7 @@ class Engine:
             capturing = runtime.is_capturing(stream)
             if self.leaves.uncertain:
                 self.state.settle()
-            rows = self._point.plan()
+            rows = self._point.plan(stream)
             self._launches.kernel("point", self._point.variants)
             self._launches.kernel("restore")
             self._cover(self._call + 1, stream, capturing)

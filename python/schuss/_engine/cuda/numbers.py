@@ -17,6 +17,8 @@ from schuss._engine.cuda.staging import Staging
 LONGEST = 4096  # entries of a run
 _SHORT = 64  # of one whose hypers have just changed, and may again
 _MOST_IDLE = 64  # runs of a size that may be under way before a new one waits
+_RESERVED = 8  # rows whose runs are made with them
+_MOST_ROWS = 1024
 _HEADER = layout.Rows.fields["rows"][1]  # type: ignore[index]  bytes before the first row
 
 
@@ -40,103 +42,119 @@ class _Run:
         self.free_from = 0  # the call that must be done before it is written again
 
 
+class _Row:
+    """The numbers of one key: where they are on the device, and for which steps."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.run: _Run | None = None
+        self.first = self.until = 0
+        self.settled = False  # the hypers are those of the run before
+
+
 class Numbers:
     """The rows of an optimizer."""
 
     def __init__(self, session: _core.Session, stream: Any) -> None:
         self._session = session
-        self._rows: dict[Key, int] = {}
-        self._runs: list[_Run] = []  # by row
-        self._idle: list[_Run] = []
+        self._rows: dict[Key, _Row] = {}
+        self._idle: dict[int, list[_Run]] = {_SHORT: [], LONGEST: []}
         self._first = self.until = 0  # the steps that every row has entries for
-        self._stale = True
-        self._settled = True  # the hypers are those of the run before
-        self._idle = [_Run(size, stream) for size in (_SHORT, _SHORT, LONGEST, LONGEST)]
-        self._make_table(16, stream)
-
-    def _make_table(self, rows: int, stream: Any) -> None:
-        self._room = rows
-        size = _HEADER + rows * layout.Row.itemsize
-        self._block = runtime.Block(size, stream)
-        self._staging = Staging(size, 8)
+        self._table = runtime.Block(_HEADER + _MOST_ROWS * layout.Row.itemsize, stream)
+        self._staging = Staging(self._table.size, 8)
 
     @property
     def table(self) -> int:
-        return self._block.ptr
+        return self._table.ptr
 
-    def row(self, key: Key) -> int:
+    def row(self, key: Key, stream: Any) -> int:
         """The index of a row; a new one has its entries from the next `cover` on."""
         if key not in self._rows:
-            self._rows[key] = len(self._rows)
-            self._stale = True
-        return self._rows[key]
+            if len(self._rows) >= _MOST_ROWS:
+                raise RuntimeError(
+                    f"leaves of more than {_MOST_ROWS} kinds (by group, type and steps sat out), expected fewer"
+                )
+            self._rows[key] = _Row(len(self._rows))
+            self.until = 0
+            if len(self._rows) <= _RESERVED:  # so that no step has to make them
+                for size, runs in self._idle.items():
+                    runs += [_Run(size, stream) for _ in range(2)]
+        return self._rows[key].index
 
-    def keep(self, keys: set[Key]) -> bool:
+    def keep(self, keys: set[Key], call: int) -> bool:
         """Drop rows that nobody names, once they are many; True where indices have changed."""
         if len(self._rows) <= 2 * len(keys) + 16:
             return False
-        self._rows = {key: index for index, key in enumerate(key for key in self._rows if key in keys)}
-        self._stale = True
+        for key in self._rows.keys() - keys:
+            self._let_go(self._rows.pop(key), call)
+        for index, row in enumerate(self._rows.values()):
+            row.index = index
+        self.until = 0
         return True
 
     def changed(self) -> None:
         """Hypers are others: no entry holds any more."""
-        self._stale = True
-        self._settled = False
+        self.until = 0
+        for row in self._rows.values():
+            row.until = 0
+            row.settled = False
 
     def covers(self, low: int, high: int) -> bool:
-        return not self._stale and self._first <= low and high < self.until
+        return self._first <= low and high < self.until
 
-    def cover(self, low: int, high: int, ahead: bool, call: int, done: int, stream: Any, longest: bool = False) -> int:
+    def cover(self, low: int, high: int, ahead: bool, call: int, done: int, stream: Any, renew: bool = False) -> int:
         """Have entries for the steps from `low` to `high`, and `ahead` for many more, in the stream's order.
 
-        They are there before the launches of `call`.
+        They are there before the launches of `call`. ``renew``: every row has them for as long as can be.
 
         Returns the first step without entries: it is `high` or below where a hyper of that step was refused.
         """
-        if len(self._rows) > self._room:
-            self._make_table(2 * len(self._rows), stream)
         least = high - low + 1
-        count = least if not ahead else max(LONGEST if self._settled or longest else _SHORT, least)
-        runs: list[_Run] = []
+        made: list[tuple[_Row, _Run, int]] = []
         try:
-            runs = [self._take(count, done, stream) for _ in self._rows]
-            written = [
-                self._session.fill(*key, low, run.pinned.bytes[: count * layout.Entry.itemsize])
-                for key, run in zip(self._rows, runs, strict=True)
-            ]
+            for key, row in self._rows.items():
+                if row.first <= low and high < row.until and not renew:
+                    continue
+                count = max(least, LONGEST if row.settled or renew else _SHORT) if ahead else least
+                run = self._take(count, done, stream)
+                made.append((row, run, 0))
+                entries = self._session.fill(*key, low, run.pinned.bytes[: count * layout.Entry.itemsize])
+                made[-1] = row, run, entries
         except BaseException:
-            self._idle += runs
+            for _, run, _ in made:
+                self._idle.setdefault(run.size, []).append(run)
             raise
-        for run, entries in zip(runs, written, strict=True):
+        for row, run, entries in made:
             runtime.send(run.block.ptr, run.pinned.ptr, entries * layout.Entry.itemsize, stream)
-        for run in self._runs:
-            run.free_from = call
-        self._idle += self._runs
-        self._runs = runs
-        self._first, self.until = low, low + min(written, default=count)
+            self._let_go(row, call)
+            row.run, row.first, row.until, row.settled = run, low, low + entries, True
+        self._first = max((row.first for row in self._rows.values()), default=low)
+        self.until = min((row.until for row in self._rows.values()), default=low + LONGEST)
         self._send_table(call, done, stream)
-        self._stale = False
-        self._settled = True
         return self.until
+
+    def _let_go(self, row: _Row, call: int) -> None:
+        if row.run is not None:
+            row.run.free_from = call
+            self._idle.setdefault(row.run.size, []).append(row.run)
 
     def _send_table(self, call: int, done: int, stream: Any) -> None:
         pinned = self._staging.next(call, done, stream)
-        head = pinned.view(np.dtype("i8"), 0, 2)
-        head[0] = self.until
-        rows = pinned.view(layout.Row, _HEADER, len(self._runs))
-        rows["entries"] = [run.block.ptr for run in self._runs]
-        rows["first"] = self._first
-        runtime.send(self._block.ptr, pinned.ptr, _HEADER + len(self._runs) * layout.Row.itemsize, stream)
+        pinned.view(np.dtype("i8"))[0] = self.until
+        table = pinned.view(layout.Row, _HEADER, len(self._rows))
+        for row in self._rows.values():
+            assert row.run
+            table[row.index] = row.run.block.ptr, row.first
+        runtime.send(self._table.ptr, pinned.ptr, _HEADER + len(self._rows) * layout.Row.itemsize, stream)
 
     def _take(self, count: int, done: int, stream: Any) -> _Run:
         size = _SHORT if count <= _SHORT else LONGEST if count <= LONGEST else count
-        fitting = [run for run in self._idle if run.size == size]
+        fitting = self._idle.get(size, [])
         free = next((run for run in fitting if run.free_from <= done), None)
         if free is None and len(fitting) >= _MOST_IDLE:
             stream.synchronize()
             free = fitting[0]
         if free is None:
             return _Run(size, stream)
-        self._idle.remove(free)
+        fitting.remove(free)
         return free

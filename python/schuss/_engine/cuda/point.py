@@ -31,7 +31,7 @@ class Point:
         """Leaves were added."""
         self._backup = self._leaves_block = None
 
-    def plan(self) -> np.ndarray[Any, Any]:
+    def plan(self, stream: Any) -> np.ndarray[Any, Any]:
         """Rows of all leaves, those that are frozen kept but not moved; the keys of their numbers."""
         leaves = self._engine.leaves
         rows = leaves.host.leaves.copy()
@@ -43,7 +43,7 @@ class Point:
         columns = np.stack([leaves.groups, leaves.arithmetic, leaves.memory.masks, leaves.behind], axis=1)
         keys, kind = np.unique(columns, axis=0, return_inverse=True)
         self.keys = [Key(int(g), int(a), int(m), None, int(b)) for g, a, m, b in keys]
-        order = np.array([self._engine.numbers.row(key) for key in self.keys], np.int32)
+        order = np.array([self._engine.numbers.row(key, stream) for key in self.keys], np.int32)
         rows["row"] = order[kind.reshape(-1)]
         return rows
 

@@ -181,6 +181,9 @@ def current_stream(device: int) -> int:
 
 
 def device_of(pointer: int) -> int:
+    """Where memory lies; an empty array's has no address, and lies on the current device."""
+    if pointer == 0:
+        return int(cupy().cuda.runtime.getDevice())
     return int(cupy().cuda.runtime.pointerGetAttributes(pointer).device)
 
 
