@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from time import perf_counter
@@ -187,17 +187,23 @@ def _compile(work: Sequence[tuple[Kernel, str]], folder: Path) -> int:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str, str], None]]:
     """A bar where rich is installed and somebody watches; else a line a kernel."""
-    with suppress(ImportError):
+    bar = _bar()
+    if bar is None:
+        count = iter(range(1, total + 1))
+        yield lambda title, how: print(f"[{next(count)}/{total}] {title}: {how}", flush=True)
+        return
+    with bar:
+        task = bar.add_task("", total=total)
+        yield lambda title, _: bar.update(task, advance=1, description=title)
+
+
+def _bar() -> Any:
+    try:
         from rich.console import Console
         from rich.progress import Progress
-
-        if sys.stderr.isatty():
-            with Progress(console=Console(stderr=True), transient=True) as bar:
-                task = bar.add_task("", total=total)
-                yield lambda title, _: bar.update(task, advance=1, description=title)
-            return
-    count = iter(range(1, total + 1))
-    yield lambda title, how: print(f"[{next(count)}/{total}] {title}: {how}", flush=True)
+    except ImportError:
+        return None
+    return Progress(console=Console(stderr=True), transient=True) if sys.stderr.isatty() else None
 
 
 def _list(folder: Path) -> int:

@@ -42,7 +42,6 @@ unsigned cudasim_thread_index();
 void cudasim_barrier(int line);
 uint64_t cudasim_warp(int line, int kind, unsigned mask, uint64_t value, unsigned lane, int width);
 void cudasim_fence();
-void cudasim_before_atomic(const void* address);
 void cudasim_after_atomic(const void* address);
 [[noreturn]] void cudasim_fault(const char* what, const char* file, int line);
 int cudasim_launch(void (*entry)(const void*), char* shared, const void* arguments, unsigned grid,
@@ -87,7 +86,6 @@ template <int Most, class T, class Next>
 T atomic(T* p, Next next, int line) {
   static_assert(kKind<T> != 0 && kKind<T> <= Most, "the device has no such atomic operation on this type");
   aligned(p, line);
-  cudasim_before_atomic(p);
   T old, made;
   __atomic_load(p, &old, __ATOMIC_RELAXED);
   do {

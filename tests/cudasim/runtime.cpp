@@ -153,17 +153,14 @@ CUDASIM_EXPORT void cudasim_fence() {
   for (const void* const address : fiber.seen) __tsan_acquire(const_cast<void*>(address));
   fiber.seen.clear();
 }
-CUDASIM_EXPORT void cudasim_before_atomic(const void* address) {
+CUDASIM_EXPORT void cudasim_after_atomic(const void* address) {
   Fiber& fiber = launch->fibers[launch->current];
   if (fiber.fenced) __tsan_release(const_cast<void*>(address));
   fiber.fenced = false;
-}
-CUDASIM_EXPORT void cudasim_after_atomic(const void* address) {
-  launch->fibers[launch->current].seen.push_back(address);
+  fiber.seen.push_back(address);
 }
 #else
 CUDASIM_EXPORT void cudasim_fence() {}
-CUDASIM_EXPORT void cudasim_before_atomic(const void*) {}
 CUDASIM_EXPORT void cudasim_after_atomic(const void*) {}
 #endif
 

@@ -137,8 +137,8 @@ def apply(rule: str, leaves: list[Any], step: int, values: list[float]) -> None:
     own = call.arrays[0]
     mask = _core.rule_mask(rule, values)
     gradient = _Array(*g)
-    if gradient.strides is not None:
-        view = call._view(gradient)
+    view = call._view(gradient)
+    if view is not None:
         call.sources["view"] = len(call.views)
         call.views = np.concatenate([call.views, view])
     else:

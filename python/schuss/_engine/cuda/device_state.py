@@ -12,7 +12,7 @@ from schuss._engine.cuda import layout, runtime
 from schuss._engine.cuda.report import Reports
 
 if TYPE_CHECKING:
-    from schuss._engine.cuda.leaves import Leaves
+    from .leaves import Leaves
 
 
 class DeviceState:
@@ -32,7 +32,8 @@ class DeviceState:
         self._can_skip = options["needs_norm"] and options["nonfinite"] != "apply"
         self.captured = False  # in a graph, whose replays the host does not see
         if session.scaler is not None:
-            session.scaler._on_device = weakref.ref(self)
+            scaler: Any = session.scaler
+            scaler._on_device = weakref.ref(self)
             self.push_scaler()
 
     def of(self, leaves: Leaves) -> None:
@@ -112,7 +113,8 @@ class DeviceState:
 
     def push_scaler(self) -> None:
         """The scaler was changed on the host, after `pull_scaler`."""
-        state = _core.LossScaler.state_dict(self._session.scaler)
+        scaler: Any = self._session.scaler
+        state = _core.LossScaler.state_dict(scaler)
         for name, value in state.items():
             self._host["scaler"][name] = value
         self._host["loss_scale"] = state["scale"]

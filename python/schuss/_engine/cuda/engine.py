@@ -13,13 +13,14 @@ import numpy as np
 from schuss import _core
 from schuss._engine.catalog import rules
 from schuss._engine.cuda import layout, runtime
-from schuss._engine.cuda.device_state import DeviceState
 from schuss._engine.cuda.launches import Launches
-from schuss._engine.cuda.leaves import Leaves
 from schuss._engine.cuda.numbers import LONGEST, Numbers
-from schuss._engine.cuda.point import Point
 from schuss._engine.cuda.report import Fetch
 from schuss._engine.cuda.tables import Tables
+
+from .device_state import DeviceState
+from .leaves import Leaves
+from .point import Point
 
 _SAME, _POINTERS, _MORE = 0, 1, 2  # how the gradients differ from those of the step before
 _REPLAYS = 1024  # of a graph that may be under way

@@ -9,10 +9,11 @@ import numpy as np
 
 from schuss import _core
 from schuss._engine.cuda import layout, runtime
-from schuss._engine.cuda.memory import Memory
 from schuss._engine.cuda.numbers import Key
 from schuss._engine.cuda.source import Variant
 from schuss._engine.cuda.tables import HostTables
+
+from .memory import Memory
 
 _Array = np.ndarray[Any, Any]
 
@@ -134,7 +135,7 @@ class Leaves:
         host.sources["view"] = -1
         leaf_of = np.repeat(np.arange(self.count), self.sources)
         for source in self._session.strided_sources:
-            strides = self._session.gradient_strides(source)
+            strides = self._session.gradient_strides(source) or ()
             host.sources["view"][source] = host.add_view(self.shapes[leaf_of[source]], strides, f"gradient {source}")
 
     def read_pointers(self) -> None:

@@ -11,7 +11,7 @@ from schuss import _core
 from schuss._engine.cuda import layout, runtime
 
 if TYPE_CHECKING:
-    from schuss._engine.cuda.leaves import Leaves
+    from .leaves import Leaves
 
 Place = tuple[runtime.Block, int]  # a block and where in it
 

@@ -10,7 +10,7 @@ from schuss._engine.cuda import layout, runtime
 from schuss._engine.cuda.numbers import Key
 
 if TYPE_CHECKING:
-    from schuss._engine.cuda.engine import Engine
+    from .engine import Engine
 
 
 class Point:

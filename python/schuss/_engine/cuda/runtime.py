@@ -23,7 +23,7 @@ _OLDEST_DRIVER = 12000  # CUDA 12.0: what the oldest CuPy that Schuss takes is b
 def cupy() -> Any:
     """CuPy, once it is there and has a driver to speak to."""
     try:
-        import cupy as module
+        import cupy as module  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(
             "arrays on a CUDA device need CuPy, which brings the driver's interface: "
