@@ -16,7 +16,7 @@ namespace {
 
 constexpr unsigned kThreads = 1024;  // of a block, at most
 constexpr unsigned kWarp = 32;
-#if defined(CUDASIM_ADDRESS) || defined(CUDASIM_THREAD)
+#ifdef CUDASIM_ADDRESS
 constexpr size_t kStack = 256 << 10;
 #else
 constexpr size_t kStack = 64 << 10;

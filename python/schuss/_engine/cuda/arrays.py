@@ -35,10 +35,11 @@ class _Call:
         self.device = runtime.Device.at(self.arrays[0].device)
         with self.device:
             self.stream = self.device.stream(any(one.torch for one in self.arrays))
-        self._blocks: list[runtime.Block] = []
+        self._block: runtime.Block | None = None
         counts = [math.prod(one.shape) for one in self.arrays]
         self.chunks = layout.chunks_of(counts)
         self.launch = np.zeros((), layout.Launch)
+        self.launch["bound"] = _INFINITE
         self.leaves = np.zeros(len(counts), layout.LeafRow)
         self.leaves["p"] = [one.pointer for one in self.arrays]
         self.leaves["p_format"] = [one.format for one in self.arrays]
@@ -62,21 +63,26 @@ class _Call:
         layout.fill_view(view[0], one.shape, one.strides, one.name)
         return view
 
-    def send(self, host: np.ndarray[Any, Any]) -> int:
-        """A copy on the device; its address."""
-        block = runtime.Block(host.nbytes, self.stream)
-        runtime.send_now(block.ptr, host, self.stream)
-        self._blocks.append(block)
-        return block.ptr
-
-    def prepare(self, **numbers: Any) -> None:
+    def upload(self, **tables: np.ndarray[Any, Any]) -> None:
+        """All tables in one block, and the launch struct that points to them; `tables` by their names there."""
+        parts = {"chunks": self.chunks, "leaves": self.leaves, "sources": self.sources, "views": self.views, **tables}
+        places, end = {}, 0
+        for name, part in parts.items():
+            places[name] = end
+            end = runtime.rounded(end + part.nbytes)
+        self._block = runtime.Block(end, self.stream, zeroed=False)
+        host = np.zeros(end, np.uint8)
         launch = self.launch
-        launch["chunks"], launch["chunk_count"] = self.send(self.chunks), len(self.chunks)
-        launch["leaves"], launch["leaf_count"] = self.send(self.leaves), len(self.leaves)
-        launch["sources"], launch["views"] = self.send(self.sources), self.send(self.views)
-        launch["bound"], launch["lr_row"] = _INFINITE, -1
-        for name, value in numbers.items():
-            launch[name] = value
+        for name, part in parts.items():
+            host[places[name] : places[name] + part.nbytes] = part.view(np.uint8)
+            if name != "entry":
+                launch[name] = self._block.ptr + places[name]
+        if "entry" in parts:
+            rows = host[places["rows"] : places["rows"] + layout.Rows.itemsize].view(layout.Rows)
+            rows["rows"]["entries"] = self._block.ptr + places["entry"]
+        runtime.send_now(self._block.ptr, host, self.stream)
+        launch["chunk_count"], launch["leaf_count"] = len(self.chunks), len(self.leaves)
+        launch["lr_row"] = -1
 
     def run(self, kind: str, rule: str | None = None, variants: Any = ()) -> None:
         if len(self.chunks) == 0:
@@ -88,9 +94,9 @@ class _Call:
 
 def _norms(call: _Call) -> tuple[float, list[float]]:
     """Of all together, and of each; waits."""
+    sums = np.zeros(len(call.chunks))
     with call.device, call.stream:
-        sums = np.zeros(len(call.chunks))
-        call.prepare(state=call.send(np.zeros(1, layout.State)), chunk_sums=call.send(sums))
+        call.upload(state=np.zeros(1, layout.State), chunk_sums=sums)
         call.run("sum")
         runtime.fetch(sums, int(call.launch["chunk_sums"]), call.stream)
     each = np.split(sums, call.leaves["first_chunk"][1:])
@@ -101,9 +107,9 @@ def _scale(leaves: list[Any], factors: list[float], bound: float) -> None:
     """Each times its factor and held within the bound; each memory once, however often it is met."""
     once = [k for k, leaf in enumerate(leaves) if _Array(*leaf).first]
     call = _Call([leaves[k] for k in once])
+    call.launch["bound"] = bound
     with call.device, call.stream:
-        scales = np.array([factors[k] for k in once], np.float64)
-        call.prepare(leaf_scales=call.send(scales), bound=bound)
+        call.upload(leaf_scales=np.array([factors[k] for k in once], np.float64))
         call.run("scale")
 
 
@@ -149,16 +155,15 @@ def apply(rule: str, leaves: list[Any], step: int, values: list[float]) -> None:
     entry = np.zeros(1, layout.Entry)
     arithmetic = min(own.format, 1)
     entry["numbers"][0] = np.frombuffer(_core.prepare(rule, arithmetic, mask, values, step), np.uint8)
+    rows = np.zeros(1, layout.Rows)
+    rows["valid_until"] = 1
+    call.launch["mean"] = 1
     with call.device, call.stream:
-        rows = np.zeros(1, layout.Rows)
-        rows["valid_until"] = 1
-        rows["rows"]["entries"] = call.send(entry)
-        record, mailbox = np.zeros(1, layout.Record), np.zeros(1, layout.Mailbox)
-        call.prepare(
-            rows=call.send(rows),
-            state=call.send(np.zeros(1, layout.State)),
-            record=call.send(record),
-            mailbox=call.send(mailbox),
-            mean=1.0,
+        call.upload(
+            entry=entry,
+            rows=rows,
+            state=np.zeros(1, layout.State),
+            record=np.zeros(1, layout.Record),
+            mailbox=np.zeros(1, layout.Mailbox),
         )
         call.run("map", rule, ((mask, layout.FORMATS[own.format], layout.FORMATS[gradient.format]),))

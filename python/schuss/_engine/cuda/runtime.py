@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +47,7 @@ def forget() -> None:
     cupy.cache_clear()
     Device.at.cache_clear()
     kernel.cache_clear()
+    external_stream.cache_clear()
     copy_bandwidth.cache_clear()
 
 
@@ -59,7 +61,7 @@ class Device:
         self.multiprocessors = int(own.attributes["MultiProcessorCount"])
         self._device = own
         self._runtime = cupy().cuda.runtime
-        self._before: list[int] = []
+        self._entered = threading.local()
 
     @staticmethod
     @cache
@@ -68,7 +70,10 @@ class Device:
 
     def __enter__(self) -> Device:
         before = self._runtime.getDevice()
-        self._before.append(before)
+        stack = getattr(self._entered, "before", None)
+        if stack is None:
+            stack = self._entered.before = []
+        stack.append(before)
         if before != self.index:
             self._runtime.setDevice(self.index)
         return self
@@ -76,7 +81,7 @@ class Device:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        before = self._before.pop()
+        before = self._entered.before.pop()
         if before != self.index:
             self._runtime.setDevice(before)
 
@@ -84,7 +89,7 @@ class Device:
         """The caller's current stream here: torch's where the parameters are torch tensors."""
         if of_torch:
             torch: Any = sys.modules["torch"]
-            return cupy().cuda.ExternalStream(torch.cuda.current_stream(self.index).cuda_stream, self.index)
+            return external_stream(torch.cuda.current_stream(self.index).cuda_stream, self.index)
         return cupy().cuda.get_current_stream(self.index)
 
     def wait(self) -> None:
@@ -93,18 +98,38 @@ class Device:
             self._runtime.deviceSynchronize()
 
 
+class _Foreign:
+    """A stream by its pointer, as CuPy 14 takes it."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._pointer
+
+
+@cache
+def external_stream(pointer: int, device: int) -> Any:
+    """CuPy's view of somebody else's stream. Kept: there are few, and making one is slow."""
+    cuda = cupy().cuda
+    if hasattr(cuda.Stream, "from_external"):  # since CuPy 14, which warns of the older way
+        return cuda.Stream.from_external(_Foreign(pointer))
+    return cuda.ExternalStream(pointer, device)
+
+
 def is_capturing(stream: Any) -> bool:
     return bool(stream.ptr) and bool(cupy().cuda.runtime.streamIsCapturing(stream.ptr))
 
 
 class Block:
-    """Zeroed memory on the current device."""
+    """Memory on the current device, zeroed but where it is filled at once."""
 
-    def __init__(self, size: int, stream: Any) -> None:
+    def __init__(self, size: int, stream: Any, zeroed: bool = True) -> None:
         self.size = max(1, size)
         self.memory = cupy().cuda.alloc(self.size)
         self.ptr = int(self.memory.ptr)
-        cupy().cuda.runtime.memsetAsync(self.ptr, 0, self.size, stream.ptr)
+        if zeroed:
+            cupy().cuda.runtime.memsetAsync(self.ptr, 0, self.size, stream.ptr)
 
     def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> Any:
         """A CuPy array over part of it."""
@@ -172,8 +197,7 @@ def fill(to: int, count: int, dtype: Any, value: float, stream: Any) -> None:
 def wait_for(device: int, stream: int) -> None:
     """What comes on our current stream waits for what is on that one now."""
     with Device.at(device):
-        other = cupy().cuda.ExternalStream(stream, device)
-        cupy().cuda.get_current_stream(device).wait_event(other.record())
+        cupy().cuda.get_current_stream(device).wait_event(external_stream(stream, device).record())
 
 
 def current_stream(device: int) -> int:
