@@ -48,13 +48,17 @@ def test_it_fills_the_cache_with_what_runs_ask_for(monkeypatch: pytest.MonkeyPat
 
 
 def test_formats_and_mixed_widen_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert compiling.main(["--arch", "sm_90", "--rules", "sgd", "--formats", "float64,float32", "--mixed"]) == 0
+    formats = ["float32", "bfloat16", "float64"]
+    assert compiling.main(["--arch", "sm_90", "--rules", "sgd", "--formats", ",".join(formats), "--mixed"]) == 0
+    assert compiling.main(["--arch", "sm_80", "--rules", "sgd", "--formats", "float64"]) == 0
     monkeypatch.setattr(builder, "compiler", Refuser())
-    for p in ("float32", "float64"):
-        for g in ("float32", "float64"):
+    for p in formats:
+        for g in formats:
             builder.cubin("map", "sgd", ((0, p, g),), "sm_90")
-    with pytest.raises(AssertionError, match="bfloat16"):
-        builder.cubin("map", "sgd", ((0, "bfloat16", "bfloat16"),), "sm_90")
+    builder.cubin("map", "sgd", tuple((0, each, each) for each in sorted(formats)), "sm_90")
+    builder.cubin("map", "sgd", ((0, "float64", "float64"),), "sm_80")
+    with pytest.raises(AssertionError, match="float32"):
+        builder.cubin("map", "sgd", ((0, "float32", "float32"),), "sm_80")
 
 
 def test_all_rules(folder: Path) -> None:
@@ -66,10 +70,10 @@ def test_all_rules(folder: Path) -> None:
 
 
 def test_a_setting_goes_to_the_rules_that_have_it(folder: Path) -> None:
-    settings = ["--set", "amsgrad=True", "--set", "momentum=0.9,centered=True", "--set", "momentum=0.9"]
-    assert compiling.main(["--arch", "sm_90", "--rules", "adam,rmsprop", "--formats", "float32", *settings]) == 0
+    settings = ["--set", "amsgrad=True", "--set", "momentum=0.9,centered=True", "--set", "centered=True"]
+    assert compiling.main(["--arch", "sm_90", "--rules", "adam,rmsprop,sgd", "--formats", "float32", *settings]) == 0
     masks = {(told["rule"], told["variants"][0][0]) for _, told in cache.entries(folder) if told["rule"]}
-    assert masks == {("adam", 3), ("adam", 7), ("rmsprop", 1), ("rmsprop", 5), ("rmsprop", 7)}
+    assert masks == {("adam", 3), ("adam", 7), ("rmsprop", 1), ("rmsprop", 3), ("rmsprop", 7), ("sgd", 0)}
 
 
 def test_native_is_the_devices_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,7 @@ void bind_device_session(py::class_<Session>& session) {
           "device",
           [](const Session& s) { return s.device() < 0 ? py::object(py::none()) : py::int_(s.device()); })
       .def("leaf_facts", &leaf_facts)
+      .def("leaf_name", [](const Session& s, int leaf) { return s.engine.leaf(leaf).name; })
       .def_property_readonly("gradient_pointers",
                              [](const Session& s) { return s.device_gradients().pointers; })
       .def_property_readonly("gradient_formats",

@@ -123,7 +123,7 @@ void Session::commit_group(const py::object& tree, const py::object& owner, cons
   Node node = Node::read(tree, count, "params");
   check_at_present_step(values);
   const int group = engine.add_group(std::move(values));
-  if (on_device()) engine.set_on_device();
+  engine.set_on_device(on_device());
   keep_callables(group, hypers);
   sources_.resize(std::size_t(count));
   gradients_.resize(std::size_t(count));

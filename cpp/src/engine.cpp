@@ -197,7 +197,7 @@ void Engine::forget_group() {
   s.prepared_leaves = std::min(s.prepared_leaves, leaves.size());
 }
 
-void Engine::set_on_device() { state_->on_device = true; }
+void Engine::set_on_device(bool on_device) { state_->on_device = on_device; }
 
 void Engine::prepare() {
   State& s = *state_;

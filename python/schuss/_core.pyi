@@ -224,6 +224,7 @@ class Session:
     def strided_sources(self) -> list[int]: ...
     def gradient_strides(self, source: int, /) -> tuple[int, ...] | None:
         """In bytes; None: C order."""
+    def leaf_name(self, leaf: int, /) -> str: ...
     def leaf_facts(
         self,
     ) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...] | None, int, int, bool]]:

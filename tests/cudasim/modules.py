@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -70,7 +71,16 @@ class RawModule:
         library = load(self.file_path)
         if name != "schuss_kernel":
             raise CUDADriverError("CUDA_ERROR_NOT_FOUND: named symbol not found")
-        return RawKernel(library, name, Path(self.file_path).stem)
+        return RawKernel(library, name, _title(Path(self.file_path)))
+
+
+def _title(path: Path) -> str:
+    """A kernel's name in the log: "sum", "map adamw"."""
+    try:
+        told = json.loads(path.with_suffix(".json").read_text())
+        return " ".join(filter(None, (told["kind"], told["rule"])))
+    except (OSError, LookupError, ValueError):
+        return path.stem
 
 
 class RawKernel:

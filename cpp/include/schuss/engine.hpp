@@ -77,8 +77,9 @@ class Engine {
   void prepare();       // cuts chunks and makes slots for the leaves added since the last call
   void forget_group();  // the last one, and its leaves
 
-  // The arrays lie on a device, where others step them: settings are kept and checked here, nothing is made.
-  void set_on_device();
+  // Whether the arrays lie on a device, where others step them: settings are kept and checked here, nothing
+  // is made.
+  void set_on_device(bool on_device);
 
   // One gradient a source, leaf by leaf. Everything is checked before the first write.
   Outcome step(const Gradient* gradients);

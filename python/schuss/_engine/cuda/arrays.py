@@ -70,7 +70,7 @@ class _Call:
         for name, part in parts.items():
             places[name] = end
             end = runtime.rounded(end + part.nbytes)
-        self._block = runtime.Block(end, self.stream, zeroed=False)
+        self._block = runtime.Block(end, self.stream)
         host = np.zeros(end, np.uint8)
         launch = self.launch
         for name, part in parts.items():
@@ -98,7 +98,8 @@ def _norms(call: _Call) -> tuple[float, list[float]]:
     with call.device, call.stream:
         call.upload(state=np.zeros(1, layout.State), chunk_sums=sums)
         call.run("sum")
-        runtime.fetch(sums, int(call.launch["chunk_sums"]), call.stream)
+        call.stream.synchronize()
+        runtime.fetch(sums, int(call.launch["chunk_sums"]))
     each = np.split(sums, call.leaves["first_chunk"][1:])
     return _core.exact_root(sums), [_core.exact_root(own) for own in each]
 

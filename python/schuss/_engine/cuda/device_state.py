@@ -19,9 +19,10 @@ class DeviceState:
     """The State struct on the device, with a copy here that holds from one `settle` to the next step."""
 
     def __init__(self, session: _core.Session, device: runtime.Device, stream: Any) -> None:
-        self._session = session
+        self._scaler: Any = session.scaler
         self._device = device
-        self._block = runtime.Block(layout.State.itemsize, stream)
+        self._streams: dict[int, Any] = {}  # that this optimizer has steps on, perhaps still under way
+        self._block = runtime.Block(layout.State.itemsize, stream, zeroed=True)
         self._host = np.zeros(1, layout.State)
         self._host["smallest_coef"] = 1.0
         self._settled = True  # the copy here holds
@@ -31,9 +32,8 @@ class DeviceState:
         options = session.options
         self._can_skip = options["needs_norm"] and options["nonfinite"] != "apply"
         self.captured = False  # in a graph, whose replays the host does not see
-        if session.scaler is not None:
-            scaler: Any = session.scaler
-            scaler._on_device = weakref.ref(self)
+        if self._scaler is not None:
+            self._scaler._on_device = weakref.ref(self)
             self.push_scaler()
 
     def of(self, leaves: Leaves) -> None:
@@ -63,31 +63,46 @@ class DeviceState:
     def step_taken(self) -> None:
         self._steps += 1
 
-    def _stream(self) -> Any:
-        return self._device.stream(self._session.has_torch)
+    def wait(self) -> None:
+        """For every step of this optimizer, on whichever stream."""
+        with self._device:
+            if self.captured:  # a graph may be replayed on any
+                self._device.wait()
+            for stream in self._streams.values():
+                stream.synchronize()
+        self._streams.clear()
 
     def settle(self) -> None:
         """Wait, and know all of it; what is written here then goes to the device before the next step."""
         if self._settled:
             return
+        self.wait()
         with self._device:
-            stream = self._stream()
-            if self.captured:
-                self._device.wait()
-            runtime.fetch(self._host, self._block.ptr, stream)
-            self._leaves.fetch_clocks(stream)
+            runtime.fetch(self._host, self._block.ptr)
+            self._leaves.fetch_clocks()
         self._steps = int(self._host["steps"][0])
-        if self._session.scaler is not None:
+        if self._scaler is not None:
             scaler = self._host["scaler"][0]
             state = {name: scaler[name].item() for name in layout.LossScale.names or ()}
-            _core.LossScaler.load_state_dict(self._session.scaler, state)
+            _core.LossScaler.load_state_dict(self._scaler, state)
         self._settled = True
+
+    def part(self) -> None:
+        """The optimizer goes: nothing may be under way in its memory, and the scaler goes on as it is now."""
+        if self._scaler is not None:
+            self.settle()
+            self._scaler._on_device = None
+        else:
+            self.wait()
 
     def release(self, stream: Any) -> None:
         """A step begins: the device's state is what holds from here on."""
-        if self._settled and (self._changed or self._leaves.clocks_changed):
-            runtime.put(self._block.ptr, self._host, stream)
-            self._leaves.send_clocks(stream)
+        self._streams[int(stream.ptr)] = stream
+        if not self._settled:
+            return
+        if self._changed or self._leaves.clocks_changed:
+            runtime.put(self._block.ptr, self._host)
+            self._leaves.send_clocks()
             self._changed = False
         self._settled = False
 
@@ -113,8 +128,7 @@ class DeviceState:
 
     def push_scaler(self) -> None:
         """The scaler was changed on the host, after `pull_scaler`."""
-        scaler: Any = self._session.scaler
-        state = _core.LossScaler.state_dict(scaler)
+        state = _core.LossScaler.state_dict(self._scaler)
         for name, value in state.items():
             self._host["scaler"][name] = value
         self._host["loss_scale"] = state["scale"]
@@ -124,7 +138,7 @@ class DeviceState:
         """The scale as an array of one float32 on the device."""
         with self._device:
             if self._settled and self._changed:
-                self.release(self._stream())
+                runtime.put(self._block.ptr, self._host)
             return self._block.array(_offset("loss_scale"), (), np.float32)
 
 

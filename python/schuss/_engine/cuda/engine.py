@@ -5,6 +5,8 @@ Nothing here waits for the device but where it says so, and once an optimizer ha
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import weakref
 from typing import Any
 
@@ -47,6 +49,8 @@ class Engine:
         self._point = Point(self)
         self._tables: Tables | None = None
         self._spare: Tables | None = None  # for a graph: while one is captured nothing can be made
+        self._of_graphs: list[Any] = []  # which read them whenever they are replayed
+        self._retired: list[tuple[int, Any]] = []  # what a call still under way may read, and that call
         self._call = 0
         self._pending = 0
         self._planned = False  # the host's tables fit what steps
@@ -58,10 +62,15 @@ class Engine:
             self.state.settle()
             leaves = self.leaves.copy()
             leaves.extend(self._stream(), self.state.steps)
+        self._let_go(self.leaves, self._tables, *self._point.held)
         self._take_leaves(leaves)
         self._tables = self._spare = None
-        self._planned = False
         self._point.forget()
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and hasattr(self, "state"):
+            with contextlib.suppress(Exception):  # the device may be gone
+                self.state.part()
 
     def changed(self) -> None:
         """Leaves were frozen or unfrozen."""
@@ -72,6 +81,7 @@ class Engine:
         with self.device:
             leaves = self.leaves.copy()
             if leaves.memory.remake(self._stream()):
+                self._let_go(self.leaves)
                 self._take_leaves(leaves)
         self.numbers.changed()
 
@@ -89,6 +99,18 @@ class Engine:
         with self.device:
             return self._step(self._stream(), _MORE, given=False)
 
+    def _let_go(self, *things: Any) -> None:
+        """Of what a graph may read for as long as it is replayed, and calls under way until they are done."""
+        if self.state.captured:
+            self._of_graphs += things
+        else:
+            self._retire(*things)
+
+    def _retire(self, *things: Any) -> None:
+        """Let go of what calls under way may still read once they are done."""
+        self._retired = [one for one in self._retired if one[0] > self._done]
+        self._retired += [(self._call + 1, thing) for thing in things]
+
     def _stream(self) -> Any:
         return self.device.stream(self._session.has_torch)
 
@@ -102,10 +124,11 @@ class Engine:
             self._check_capture()
         fresh = change == _MORE or not self._planned or self.leaves.other_leaves_step(given)
         if fresh:
-            self._plan(given, stream)
+            self._plan(given, stream, capturing)
         elif change == _POINTERS:
             self.leaves.read_pointers()
-        self._load_kernels(real)
+        takes = given and (self.leaves.takes or not real)  # a micro-step without gradients reports too
+        self._load_kernels(real, takes)
         call = self._call + 1
         self._cover(call, stream, capturing)
         tables = self._tables_for(fresh or change != _SAME, capturing, stream)
@@ -116,15 +139,16 @@ class Engine:
         tables.send(self.leaves.host, call, self._done, stream, capturing, fresh, change != _SAME)
         self.state.captured |= capturing
         pending = self._pending + given
-        record = tables.record.ptr if capturing else self.state.reports.record(call)
+        captured = self.state.reports.captured_record() if capturing else None
+        record = captured.ptr if captured else self.state.reports.record(call)
         launch = self._fill_launch(tables, call, pending)
-        if given and self.leaves.takes:
+        if takes:
             launch["flags"], launch["record"] = self.leaves.adds, 0 if real else record
             self._launches.run("take", stream)
         if real:
             launch["record"] = record
             self._launch_real(stream)
-        fetch = Fetch(self.device, self.state.reports, stream, call, tables.record if capturing else None)
+        fetch = Fetch(self.device, self.state.reports, stream, call, captured)
         self._close(real, pending)
         if not capturing:
             self._make_spare(stream)
@@ -136,12 +160,14 @@ class Engine:
     def _done(self) -> int:
         return self.state.reports.call
 
-    def _plan(self, given: bool, stream: Any) -> None:
+    def _plan(self, given: bool, stream: Any, capturing: bool) -> None:
         """The host's tables for the leaves that step, with the rows of their numbers."""
         self._planned = False
         if self.leaves.needs_clocks(given):  # the one thing that a step may wait for
+            self._refuse_capture(capturing)
             self.state.settle()
         keys = self.leaves.plan(given, self._visited)
+        self._refuse_capture(capturing and not self.numbers.has(keys))
         rows = {key: self.numbers.row(key, stream) for key in keys}
         # A graph's leaves name their rows by index.
         if not self.state.captured and self.numbers.keep({*rows, *self._point.keys}, self._call + 1):
@@ -154,11 +180,7 @@ class Engine:
         low, high = self.state.bounds(self._call, _REPLAYS)
         if self.numbers.covers(low, high):
             return
-        if capturing:
-            raise RuntimeError(
-                "a step is being captured whose numbers are not on the device: settings, or the leaves that step, have "
-                "changed since the last one; take an ordinary step, or call renew(), before capturing"
-            )
+        self._refuse_capture(capturing)
         ahead = self.state.captured or not self._session.calls_python
         try:
             until = self.numbers.cover(low, high, ahead, call, self._done, stream)
@@ -171,9 +193,17 @@ class Engine:
             low, _ = self.state.bounds(self._call, 0)
             self.numbers.cover(low, low, ahead, call, self._done, stream)
 
-    def _load_kernels(self, real: bool) -> None:
+    @staticmethod
+    def _refuse_capture(refused: bool) -> None:
+        if refused:
+            raise RuntimeError(
+                "a step is being captured whose numbers are not on the device: settings, or the leaves that step, have "
+                "changed since the last one; take an ordinary step before capturing"
+            )
+
+    def _load_kernels(self, real: bool, takes: bool) -> None:
         """All that this step needs, so that none is missing once it has begun."""
-        kinds = ["take"] if self.leaves.takes else []
+        kinds = ["take"] if takes else []
         if real and self._options["needs_norm"]:
             kinds += ["sum", "finish"]
         for kind in kinds:
@@ -192,8 +222,11 @@ class Engine:
                         "two steps with different gradients are being captured in one graph, expected one; "
                         "capture them in graphs of their own, with an ordinary step between"
                     )
+                self._retire(self._tables)
                 self._tables, self._spare = self._spare, None
+                self._of_graphs.append(self._tables)
         elif self._tables is None or not self._tables.fits(host) or (self._tables.of_graph and other):
+            self._retire(self._tables)
             self._tables = Tables(host, stream)
         return self._tables
 
@@ -201,6 +234,7 @@ class Engine:
         if self._spare is None or not self._spare.fits(self.leaves.host):
             self._spare = Tables(self.leaves.host, stream)
             self._spare.prepare_capture(stream)
+            self.state.reports.prepare_capture()
 
     def _fill_launch(self, tables: Tables, call: int, pending: int) -> Any:
         launch = self._launches.struct
@@ -267,9 +301,11 @@ class Engine:
             raise RuntimeError(
                 "a step with nonfinite='raise' waits for its norm and cannot be captured; expected 'skip'"
             )
-        if self._tables is None or self.state.settled:
+        if self._tables is None:
+            raise RuntimeError("a step is being captured before any was taken; take an ordinary step first")
+        if self.state.settled:
             raise RuntimeError(
-                "a step is being captured right after the optimizer was made, read or set; "
+                "a step is being captured right after the optimizer's state was read or set; "
                 "take an ordinary step, or call renew(), before capturing"
             )
 
@@ -289,18 +325,23 @@ class Engine:
             stream = self._stream()
             capturing = runtime.is_capturing(stream)
             if self.leaves.uncertain:
+                self._refuse_capture(capturing)
                 self.state.settle()
-            rows = self._point.plan(stream)
+            rows, held = self._point.plan(stream), self._point.held
+            self._refuse_capture(capturing and not self._point.is_ready(rows))
             self._launches.kernel("point", self._point.variants)
             self._launches.kernel("restore")
             self._cover(self._call + 1, stream, capturing)
-            self._point.send(rows, stream, capturing)
+            if self._point.send(rows, stream):
+                self._let_go(*held)
             self.state.release(stream)
             self._launches.run("point", stream, self._point.variants, self._point_launch())
 
     def from_point(self, taken: bool) -> None:
         with self.device:
-            self._launches.run("restore", self._stream(), struct=self._point_launch())
+            stream = self._stream()
+            self.state.release(stream)
+            self._launches.run("restore", stream, struct=self._point_launch())
         if taken and self._has_lookahead:
             self._visited = True
             self._planned = False

@@ -139,7 +139,7 @@ def view_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[list[int]
 
 def fill_view(row: Any, shape: tuple[int, ...], strides: tuple[int, ...], where: str) -> None:
     """Write a View; a ValueError for an array too scattered for one."""
-    extents, steps = view_of(shape, strides)
+    extents, steps = view_of(shape, strides) if 0 not in shape else ([], [])
     if len(extents) > DIMENSIONS:
         raise ValueError(
             f"{where}: a view of {len(extents)} dimensions that do not merge, expected {DIMENSIONS} at most on CUDA; "

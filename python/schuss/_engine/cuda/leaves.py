@@ -67,7 +67,7 @@ class Leaves:
         rows["p_format"], rows["arithmetic"] = self.formats, self.arithmetic
         rows["source"], rows["sources"] = self.first_source, self.sources
         rows["p_view"] = [
-            -1 if its is None else self.host.add_view(shape, its, f"leaf {i}")
+            -1 if its is None else self.host.add_view(shape, its, f"params {self._session.leaf_name(i)}")
             for i, (shape, its) in enumerate(zip(shapes, strides, strict=True))
         ]
         self.host.fixed_views = len(self.host.views)
@@ -136,7 +136,9 @@ class Leaves:
         leaf_of = np.repeat(np.arange(self.count), self.sources)
         for source in self._session.strided_sources:
             strides = self._session.gradient_strides(source) or ()
-            host.sources["view"][source] = host.add_view(self.shapes[leaf_of[source]], strides, f"gradient {source}")
+            leaf = int(leaf_of[source])
+            where = f"grads {self._session.leaf_name(leaf)}"
+            host.sources["view"][source] = host.add_view(self.shapes[leaf], strides, where)
 
     def read_pointers(self) -> None:
         self.host.sources["data"] = self._session.gradient_pointers
@@ -194,12 +196,12 @@ class Leaves:
 
     # ---- clocks ----
 
-    def fetch_clocks(self, stream: Any) -> None:
-        runtime.fetch(self.behind, self.memory.behind_at, stream)
+    def fetch_clocks(self) -> None:
+        runtime.fetch(self.behind, self.memory.behind_at)
         self._uncertain[:] = False
 
-    def send_clocks(self, stream: Any) -> None:
-        runtime.put(self.memory.behind_at, self.behind, stream)
+    def send_clocks(self) -> None:
+        runtime.put(self.memory.behind_at, self.behind)
         self.clocks_changed = False
 
     def shift_clocks(self, steps: int) -> None:

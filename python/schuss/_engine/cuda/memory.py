@@ -50,8 +50,8 @@ class Memory:
         self._chunks = layout.chunks_of(leaves.counts.tolist())
         self.chunk_count = len(self._chunks)
         self._chunk_block = runtime.Block(self._chunks.nbytes, stream)
-        runtime.put(self._chunk_block.ptr, self._chunks, stream)
-        self._behind = runtime.Block(leaves.count * 8, stream)
+        runtime.send_now(self._chunk_block.ptr, self._chunks, stream)
+        self._behind = runtime.Block(leaves.count * 8, stream, zeroed=True)
         if leaves.by_leaf:
             self._chunk_sums = runtime.Block(self.chunk_count * 8, stream)
             self._leaf_scales = runtime.Block(leaves.count * 8, stream)
@@ -96,7 +96,7 @@ class Memory:
         starts = [0]
         for size in sizes:
             starts.append(starts[-1] + runtime.rounded(size))
-        block = runtime.Block(starts[-1], stream)
+        block = runtime.Block(starts[-1], stream, zeroed=True)
         return [(block, start) for start in starts[:-1]]
 
     def _make_slots(self, wanted: list[tuple[int, int]], stream: Any) -> None:
@@ -110,9 +110,8 @@ class Memory:
                 initials[group] = self._session.slot_initials(group)
             if initials[group][k] != 0:  # a block comes zeroed
                 block, start = place
-                runtime.fill(
-                    block.ptr + start, int(self._leaves.counts[leaf]), self._dtype(leaf), initials[group][k], stream
-                )
+                count = int(self._leaves.counts[leaf])
+                runtime.fill(block.ptr + start, count, self._dtype(leaf), initials[group][k])
 
     def _write_rows(self) -> None:
         rows = self._leaves.host.leaves

@@ -45,11 +45,11 @@ class _Run:
 class _Row:
     """The numbers of one key: where they are on the device, and for which steps."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, settled: bool) -> None:
         self.index = index
         self.run: _Run | None = None
         self.first = self.until = 0
-        self.settled = False  # the hypers are those of the run before
+        self.settled = settled  # the hypers are not expected to change at once
 
 
 class Numbers:
@@ -74,9 +74,10 @@ class Numbers:
                 raise RuntimeError(
                     f"leaves of more than {_MOST_ROWS} kinds (by group, type and steps sat out), expected fewer"
                 )
-            self._rows[key] = _Row(len(self._rows))
+            few = len(self._rows) < _RESERVED  # many: leaves come and go, and so do their rows
+            self._rows[key] = _Row(len(self._rows), settled=few)
             self.until = 0
-            if len(self._rows) <= _RESERVED:  # so that no step has to make them
+            if few:  # so that no step has to make them
                 for size, runs in self._idle.items():
                     runs += [_Run(size, stream) for _ in range(2)]
         return self._rows[key].index
@@ -91,6 +92,9 @@ class Numbers:
             row.index = index
         self.until = 0
         return True
+
+    def has(self, keys: list[Key]) -> bool:
+        return all(key in self._rows for key in keys)
 
     def changed(self) -> None:
         """Hypers are others: no entry holds any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,11 @@ class Point:
     """The parameters as they were, kept while they are elsewhere; made when first asked for."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine = weakref.proxy(engine)  # which holds this
         self._backup: runtime.Block | None = None
         self._leaves_block: runtime.Block | None = None
+        self._views: runtime.Block | None = None
+        self._starts: runtime.Block | None = None
         self._sent: bytes = b""  # the rows that are on the device
         self.keys: list[Key] = []
 
@@ -47,25 +50,30 @@ class Point:
         rows["row"] = order[kind.reshape(-1)]
         return rows
 
-    def send(self, rows: np.ndarray[Any, Any], stream: Any, capturing: bool) -> None:
-        """Rows to the device where they are others; what a graph holds is left as it is."""
+    def is_ready(self, rows: np.ndarray[Any, Any]) -> bool:
+        """Whether the device has them."""
+        return self._leaves_block is not None and self._sent == rows.tobytes()
+
+    @property
+    def held(self) -> list[Any]:
+        """What the kernels read."""
+        blocks = (self._backup, self._leaves_block, self._views, self._starts)
+        return [block for block in blocks if block is not None]
+
+    def send(self, rows: np.ndarray[Any, Any], stream: Any) -> bool:
+        """Rows to the device where they are others, in memory of their own: a graph may hold those before."""
         leaves = self._engine.leaves
-        same = self._leaves_block is not None and self._sent == rows.tobytes()
-        if capturing and not same:
-            raise RuntimeError(
-                "lookahead() is being captured as it was never entered before; "
-                "enter it once, and leave it, before capturing"
-            )
-        if same:
-            return
+        if self.is_ready(rows):
+            return False
         if self._backup is None:
             self._make_backup(stream)
         self._leaves_block = runtime.Block(rows.nbytes, stream)
-        runtime.put(self._leaves_block.ptr, rows, stream)
+        runtime.send_now(self._leaves_block.ptr, rows, stream)
         self._sent = rows.tobytes()
         views = np.concatenate(leaves.host.views[: leaves.host.fixed_views] or [np.zeros(1, layout.View)])
         self._views = runtime.Block(views.nbytes, stream)
-        runtime.put(self._views.ptr, views, stream)
+        runtime.send_now(self._views.ptr, views, stream)
+        return True
 
     def _make_backup(self, stream: Any) -> None:
         leaves = self._engine.leaves
@@ -74,10 +82,9 @@ class Point:
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         self._backup = runtime.Block(int(ends[-1]), stream)
         self._starts = runtime.Block(starts.nbytes, stream)
-        runtime.put(self._starts.ptr, starts, stream)
+        runtime.send_now(self._starts.ptr, starts, stream)
 
     def fill_launch(self, launch: Any) -> None:
-        assert self._backup
-        assert self._leaves_block
-        launch["leaves"], launch["views"] = self._leaves_block.ptr, self._views.ptr
-        launch["backup"], launch["backup_at"] = self._backup.ptr, self._starts.ptr
+        backup, leaves, views, starts = self.held
+        launch["leaves"], launch["views"] = leaves.ptr, views.ptr
+        launch["backup"], launch["backup_at"] = backup.ptr, starts.ptr

@@ -8,6 +8,7 @@ from typing import Any
 from schuss._engine.cuda import layout, runtime
 
 _RECORDS = 1024
+_CAPTURED = 64  # steps in graphs until an ordinary one
 
 
 class Reports:
@@ -19,6 +20,8 @@ class Reports:
         self._numbers = self._mail.bytes.view("i8")  # call, steps, starved
         self._starved_told = 0
         self._waiting: list[weakref.ref[Fetch] | None] = [None] * _RECORDS
+        self._captured = 0  # calls whose records are of the last block
+        self._blocks = [runtime.Pinned(_CAPTURED * layout.Record.itemsize)]  # those of graphs stay
 
     @property
     def mailbox(self) -> int:
@@ -53,6 +56,21 @@ class Reports:
             fetch()
             self._waiting[call % _RECORDS] = None
         return self._pinned.ptr + call % _RECORDS * layout.Record.itemsize
+
+    def captured_record(self) -> runtime.Pinned:
+        """A record of its own for a call in a graph, of which every replay writes it anew."""
+        if self._captured == _CAPTURED:
+            raise RuntimeError(
+                f"more than {_CAPTURED} steps were captured since the last ordinary one; take an ordinary one between"
+            )
+        self._captured += 1
+        return self._blocks[-1].part((self._captured - 1) * layout.Record.itemsize, layout.Record.itemsize)
+
+    def prepare_capture(self) -> None:
+        """Make what captures need, since then nothing can be made."""
+        if self._captured:
+            self._blocks.append(runtime.Pinned(_CAPTURED * layout.Record.itemsize))
+            self._captured = 0
 
     def expect(self, fetch: Fetch) -> Any:
         """The record that a call will fill."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import threading
 from functools import cache
@@ -122,14 +123,15 @@ def is_capturing(stream: Any) -> bool:
 
 
 class Block:
-    """Memory on the current device, zeroed but where it is filled at once."""
+    """Memory on the current device. ``zeroed``: it is so, whichever stream asks, since this waits for it."""
 
-    def __init__(self, size: int, stream: Any, zeroed: bool = True) -> None:
+    def __init__(self, size: int, stream: Any, zeroed: bool = False) -> None:
         self.size = max(1, size)
         self.memory = cupy().cuda.alloc(self.size)
         self.ptr = int(self.memory.ptr)
         if zeroed:
             cupy().cuda.runtime.memsetAsync(self.ptr, 0, self.size, stream.ptr)
+            stream.synchronize()
 
     def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> Any:
         """A CuPy array over part of it."""
@@ -145,6 +147,12 @@ class Pinned:
         self.ptr = int(self._memory.ptr)
         self.bytes = np.frombuffer(self._memory, np.uint8, self.size)
         self.bytes[:] = 0
+
+    def part(self, start: int, size: int) -> Pinned:
+        """So many bytes of it; they keep the whole."""
+        part = copy.copy(self)
+        part.size, part.ptr, part.bytes = size, self.ptr + start, self.bytes[start : start + size]
+        return part
 
     def view(self, dtype: np.dtype[Any], offset: int = 0, count: int = 1) -> Any:
         return self.bytes[offset : offset + count * dtype.itemsize].view(dtype)
@@ -171,27 +179,25 @@ def copy_on_device(to: int, from_: int, size: int, stream: Any) -> None:
     cupy().cuda.runtime.memcpyAsync(to, from_, size, _DEVICE_TO_DEVICE, stream.ptr)
 
 
-def fetch(host: np.ndarray[Any, Any], from_: int, stream: Any) -> np.ndarray[Any, Any]:
-    """Into a C-contiguous host array, once the stream has come there."""
-    stream.synchronize()
+def fetch(host: np.ndarray[Any, Any], from_: int) -> np.ndarray[Any, Any]:
+    """Into a C-contiguous host array what is there now: whoever writes it was waited for."""
     if host.nbytes:
         cupy().cuda.runtime.memcpy(host.ctypes.data, from_, host.nbytes, _DEVICE_TO_HOST)
     return host
 
 
-def put(to: int, host: np.ndarray[Any, Any], stream: Any) -> None:
-    """From any host array, waiting until it is there."""
+def put(to: int, host: np.ndarray[Any, Any]) -> None:
+    """From any host array, waiting until it is there; whoever reads or writes the place was waited for."""
     host = np.ascontiguousarray(host)
-    stream.synchronize()
     if host.nbytes:
         cupy().cuda.runtime.memcpy(to, host.ctypes.data, host.nbytes, _HOST_TO_DEVICE)
 
 
-def fill(to: int, count: int, dtype: Any, value: float, stream: Any) -> None:
+def fill(to: int, count: int, dtype: Any, value: float) -> None:
     """So many elements of one value, waiting until they are there."""
     piece = np.full(min(count, 1 << 20), value, dtype)
     for first in range(0, count, len(piece) or 1):
-        put(to + first * piece.itemsize, piece[: count - first], stream)
+        put(to + first * piece.itemsize, piece[: count - first])
 
 
 def wait_for(device: int, stream: int) -> None:
@@ -259,4 +265,4 @@ def to_device(array: Any, host: np.ndarray[Any, Any]) -> None:
     """Into a CuPy array in C order, waiting until it is there."""
     device = Device.at(int(array.device.id))
     with device:
-        put(int(array.data.ptr), host, cupy().cuda.get_current_stream())
+        put(int(array.data.ptr), host)

@@ -48,12 +48,10 @@ class Tables:
         self._room_for_views = max(len(host.views), 1)
         self._leaves_at = runtime.rounded(host.sources.nbytes)
         self._views_at = runtime.rounded(self._leaves_at + host.leaves.nbytes)
-        # The record of a captured step has its place behind the tables.
         size = self._views_at + self._room_for_views * layout.View.itemsize
         self._block = runtime.Block(size, stream)
         self._staging = Staging(size, _TURNS)
-        self.record = runtime.Pinned(layout.Record.itemsize)
-        self._graph = self.record  # until a capture is prepared
+        self._graph: runtime.Pinned | None = None
         self._sent = self._held = False
 
     def fits(self, host: HostTables) -> bool:
@@ -86,8 +84,9 @@ class Tables:
         """What of the host's tables is not on the device yet, before the launches of `call`."""
         if capturing and not self._held:
             self._held = True
+            assert self._graph
             self._write(self._graph, host, False)
-        if self._held:  # the graph may not have run yet, or others have not
+        if self._graph and self._held:  # the graph may not have run yet, or others have not
             runtime.send(self._block.ptr, self._graph.ptr, self._graph.size, stream)
             return
         if self._sent and not fresh and not moved:
