@@ -45,8 +45,9 @@ class DeviceState:
         return self._block.ptr
 
     @property
-    def settled(self) -> bool:
-        return self._settled
+    def unsent(self) -> bool:
+        """Whether the host has set something that the device does not know yet."""
+        return self._settled and (self._changed or self._leaves.clocks_changed)
 
     @property
     def exact(self) -> bool:
@@ -55,7 +56,7 @@ class DeviceState:
 
     def bounds(self, call: int, replays: int) -> tuple[int, int]:
         """The first and the last step that the one after `call` may be, with so many replays under way."""
-        if self.exact or self._settled:
+        if self.exact or self.unsent or (self._settled and not self.captured):
             return self._steps, self._steps
         done, low = self.reports.call, self.reports.steps  # in this order: the steps are those of `done` or later
         return low, low + replays if self.captured else max(low, min(self._steps, low + call - done))
@@ -74,8 +75,8 @@ class DeviceState:
 
     def settle(self) -> None:
         """Wait, and know all of it; what is written here then goes to the device before the next step."""
-        if self._settled:
-            return
+        if self.unsent or (self._settled and not self.captured):
+            return  # else a graph may have run meanwhile
         self.wait()
         with self._device:
             runtime.fetch(self._host, self._block.ptr)
@@ -98,9 +99,7 @@ class DeviceState:
     def release(self, stream: Any) -> None:
         """A step begins: the device's state is what holds from here on."""
         self._streams[int(stream.ptr)] = stream
-        if not self._settled:
-            return
-        if self._changed or self._leaves.clocks_changed:
+        if self.unsent:
             runtime.put(self._block.ptr, self._host)
             self._leaves.send_clocks()
             self._changed = False

@@ -303,9 +303,9 @@ class Engine:
             )
         if self._tables is None:
             raise RuntimeError("a step is being captured before any was taken; take an ordinary step first")
-        if self.state.settled:
+        if self.state.unsent:
             raise RuntimeError(
-                "a step is being captured right after the optimizer's state was read or set; "
+                "a step is being captured right after the optimizer's state was set; "
                 "take an ordinary step, or call renew(), before capturing"
             )
 

@@ -16,7 +16,7 @@ from schuss._engine.cuda.staging import Staging
 
 LONGEST = 4096  # entries of a run
 _SHORT = 64  # of one whose hypers have just changed, and may again
-_MOST_IDLE = 64  # runs of a size that may be under way before a new one waits
+_UNDER_WAY = 32  # steps with new numbers, each, that may be before another one waits
 _RESERVED = 8  # rows whose runs are made with them
 _MOST_ROWS = 1024
 _HEADER = layout.Rows.fields["rows"][1]  # type: ignore[index]  bytes before the first row
@@ -35,11 +35,18 @@ class Key(NamedTuple):
 class _Run:
     """So many entries in pinned memory and on the device."""
 
-    def __init__(self, size: int, stream: Any) -> None:
+    def __init__(self, size: int, pinned: runtime.Pinned, block: runtime.Block, ptr: int) -> None:
         self.size = size
-        self.pinned = runtime.Pinned(size * layout.Entry.itemsize)
-        self.block = runtime.Block(size * layout.Entry.itemsize, stream)
+        self.pinned = pinned
+        self.ptr = ptr
         self.free_from = 0  # the call that must be done before it is written again
+        self._block = block
+
+    @staticmethod
+    def make(count: int, size: int, stream: Any) -> list[_Run]:
+        each = size * layout.Entry.itemsize
+        pinned, block = runtime.Pinned(count * each), runtime.Block(count * each, stream)
+        return [_Run(size, pinned.part(k * each, each), block, block.ptr + k * each) for k in range(count)]
 
 
 class _Row:
@@ -61,7 +68,8 @@ class Numbers:
         self._idle: dict[int, list[_Run]] = {_SHORT: [], LONGEST: []}
         self._first = self.until = 0  # the steps that every row has entries for
         self._table = runtime.Block(_HEADER + _MOST_ROWS * layout.Row.itemsize, stream)
-        self._staging = Staging(self._table.size, 8)
+        self._staging = Staging(self._table.size, _UNDER_WAY)
+        self._staging.make_all()
 
     @property
     def table(self) -> int:
@@ -78,8 +86,8 @@ class Numbers:
             self._rows[key] = _Row(len(self._rows), settled=few)
             self.until = 0
             if few:  # so that no step has to make them
-                for size, runs in self._idle.items():
-                    runs += [_Run(size, stream) for _ in range(2)]
+                self._idle[_SHORT] += _Run.make(_UNDER_WAY, _SHORT, stream)
+                self._idle[LONGEST] += _Run.make(2, LONGEST, stream)
         return self._rows[key].index
 
     def keep(self, keys: set[Key], call: int) -> bool:
@@ -129,7 +137,7 @@ class Numbers:
                 self._idle.setdefault(run.size, []).append(run)
             raise
         for row, run, entries in made:
-            runtime.send(run.block.ptr, run.pinned.ptr, entries * layout.Entry.itemsize, stream)
+            runtime.send(run.ptr, run.pinned.ptr, entries * layout.Entry.itemsize, stream)
             self._let_go(row, call)
             row.run, row.first, row.until, row.settled = run, low, low + entries, True
         self._first = max((row.first for row in self._rows.values()), default=low)
@@ -148,17 +156,17 @@ class Numbers:
         table = pinned.view(layout.Row, _HEADER, len(self._rows))
         for row in self._rows.values():
             assert row.run
-            table[row.index] = row.run.block.ptr, row.first
+            table[row.index] = row.run.ptr, row.first
         runtime.send(self._table.ptr, pinned.ptr, _HEADER + len(self._rows) * layout.Row.itemsize, stream)
 
     def _take(self, count: int, done: int, stream: Any) -> _Run:
         size = _SHORT if count <= _SHORT else LONGEST if count <= LONGEST else count
         fitting = self._idle.get(size, [])
         free = next((run for run in fitting if run.free_from <= done), None)
-        if free is None and len(fitting) >= _MOST_IDLE:
+        if free is None and len(fitting) >= _UNDER_WAY:
             stream.synchronize()
             free = fitting[0]
         if free is None:
-            return _Run(size, stream)
+            return _Run.make(1, size, stream)[0]
         fitting.remove(free)
         return free

@@ -17,6 +17,12 @@ class Staging:
         self._calls: list[int] = []  # that come after the copy from each
         self._at = -1
 
+    def make_all(self) -> None:
+        """At once, in one piece."""
+        whole = runtime.Pinned(self._turns * self.size)
+        self._pieces = [whole.part(turn * self.size, self.size) for turn in range(self._turns)]
+        self._calls = [0] * self._turns
+
     def next(self, call: int, done: int, stream: Any) -> runtime.Pinned:
         """A piece to fill for `call`; waits only where every piece's copy may be under way."""
         if len(self._pieces) < self._turns and (
