@@ -62,7 +62,7 @@ def layer(name: str) -> str:
 ARROWS = {
     "rules": {"rules", "control"},
     "formats": {"formats", "rules"},
-    "loops": {"loops", "formats", "rules"},
+    "loops": {"loops", "formats", "rules", "control"},  # a device closes its steps by the numbers of control
     "control": {"control"},
 }
 
@@ -203,7 +203,7 @@ def test_the_package_imports_only_numpy_when_it_is_imported() -> None:
 
 
 def test_frameworks_are_imported_only_where_their_business_is() -> None:
-    homes = {"torch": {"torch.py"}, "jax": {"jax.py"}, "cupy": {"cuda.py"}}
+    homes = {"torch": {"torch.py"}, "jax": {"jax.py"}, "cupy": {"runtime.py"}}  # of _engine/cuda
     for path in python_files(PYTHON):
         if "lab" in path.parts or "bench" in path.parts:
             continue

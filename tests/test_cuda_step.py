@@ -235,7 +235,8 @@ def test_a_python_schedule_is_asked_for_the_real_steps_alone(cuda: Any, cupy: An
 def test_hypers_may_change_before_every_step(cuda: Any) -> None:
     twins = Twins(make(schuss.AdamW, clip=1.0), params_of())
     for t, lr in enumerate([0.1, 0.2, python_lr, SCHEDULES["core"], 0.3, 0.3, 0.01]):
-        twins.both(lambda opt, lr=lr, t=t: opt.groups[0].update({"lr": lr, "weight_decay": 0.01 * t}))
+        twins.both(lambda opt, lr=lr: opt.groups[0].__setitem__("lr", lr))
+        twins.both(lambda opt, t=t: opt.groups[0].__setitem__("weight_decay", 0.01 * t))
         twins.step(grads_of(t, *(("b",) if t == 3 else ())))
     twins.check()
 
@@ -322,7 +323,7 @@ def test_parameters_come_back_when_the_block_raises_and_the_next_step_is_an_ordi
 def test_a_step_at_the_point_is_refused_and_the_parameters_come_back(cuda: Any) -> None:
     twins = Twins(make(schuss.Nesterov, lr=0.1), params_of())
     twins.step(grads_of(0))
-    with twins.device.lookahead(), pytest.raises(RuntimeError, match="look-ahead"):
+    with twins.host.lookahead(), twins.device.lookahead(), pytest.raises(RuntimeError, match="look-ahead"):
         twins.device.step({name: twins.cupy.asarray(g) for name, g in grads_of(1).items()})
     twins.step(grads_of(2))
     twins.check()

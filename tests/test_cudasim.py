@@ -109,6 +109,17 @@ def test_lanes_get_what_they_would_on_a_device(bench: Bench, tmp_path: Path, cal
         assert got.tolist() == SHUFFLES[call](np.arange(256)).tolist()
 
 
+def test_orders_are_what_they_say(bench: Bench, tmp_path: Path) -> None:
+    kernel = bench.kernel(f"{THREADS} a.out[atomicAdd(a.counter, 1u)] = blockIdx.x * 256 + t;", tmp_path)
+    for order, want in (("forward", np.arange(512)), ("reverse", np.arange(512)[::-1])):
+        cudasim.set_order(order)
+        bench.counter.fill(0)
+        assert bench.launch(kernel, grid=2).tolist() == want.tolist()
+    cudasim.set_order("forward", "reverse")
+    bench.counter.fill(0)
+    assert bench.launch(kernel, grid=2).tolist() == [*range(256, 512), *range(256)]
+
+
 # What one order hides, another shows.
 
 ORDER_MATTERS = {

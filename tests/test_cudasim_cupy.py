@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ def test_nothing_runs_until_somebody_waits(cuda: Any, cupy: Any, add_one: Any) -
     cuda.eager = True
     add_one(b, a)
     assert b._shadow().tolist() == [3, 4, 5, 6, 7]
+
+
+def test_the_device_may_be_anywhere_in_its_work(cuda: Any, cupy: Any, add_one: Any) -> None:
+    a, seen = cupy.zeros(1), set()
+    cuda.drain()
+    for _ in range(3):
+        add_one(a, a)
+    for done in (0, 1, 2):
+        assert a._shadow()[0] == done
+        cuda.advance()
+    for seed in range(5):
+        cuda.restless = random.Random(seed)
+        a[...] = 0
+        for _ in range(5):
+            add_one(a, a)
+        seen.add(float(a._shadow()[0]))
+        assert a.get() == 5
+    assert len(seen) > 1
 
 
 WAITS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from cudasim.modules import sealed
 
 HERE = Path(__file__).parent
-GXX = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("g++")
+GXX = shutil.which("g++")
 KERNEL_FLAGS = [
     *["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wno-unknown-pragmas"],
     # As the kernels ask it of NVRTC: no contraction. Types are punned as CUDA allows.

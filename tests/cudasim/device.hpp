@@ -54,19 +54,19 @@ enum Kind : int { kSync, kBallot, kAll, kAny, kIndex, kUp, kDown, kXor };  // wh
 
 // Of the types for which the device has it; where uint64_t is unsigned long, that is one of them.
 template <class T>
-constexpr int kKind = 0;
+inline constexpr int kKind = 0;
 template <>
-constexpr int kKind<int> = 1;
+inline constexpr int kKind<int> = 1;
 template <>
-constexpr int kKind<unsigned> = 1;
+inline constexpr int kKind<unsigned> = 1;
 template <>
-constexpr int kKind<unsigned long> = 1;
+inline constexpr int kKind<unsigned long> = 1;
 template <>
-constexpr int kKind<unsigned long long> = 1;
+inline constexpr int kKind<unsigned long long> = 1;
 template <>
-constexpr int kKind<float> = 2;
+inline constexpr int kKind<float> = 2;
 template <>
-constexpr int kKind<double> = 2;
+inline constexpr int kKind<double> = 2;
 
 template <class T>
 struct Same {

@@ -88,6 +88,7 @@ class Arena:
         file = os.memfd_create(f"cudasim-{device}")
         os.ftruncate(file, SIZE)
         self.base, self._inside = _map(file, _NONE), _map(file, _BOTH)
+        self._bytes = host_bytes(self._inside, SIZE)
         os.close(file)
         self.blocks = Blocks()
         self._used = ALIGNMENT
@@ -116,7 +117,7 @@ class Arena:
 
     def inside(self, at: int, size: int) -> np.ndarray[Any, Any]:
         """The bytes at an address of the device, for the simulation itself."""
-        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(at - self.base + self._inside))
+        return self._bytes[at - self.base : at - self.base + size]
 
     def allocate(self, size: int) -> Block:
         room = _room(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -39,12 +40,16 @@ class CUDADriverError(RuntimeError):
     """As CuPy's: what loading a module may raise."""
 
 
+def _nothing() -> None:
+    pass
+
+
 class Operation:
     """A piece of queued work. ``begin`` is called when it is queued, and gives what runs later."""
 
     def __init__(self, kind: str, name: str, begin: Callable[[], Callable[[], None]]) -> None:
         self.kind, self.name, self.begin = kind, name, begin
-        self.run: Callable[[], None] = lambda: None
+        self.run = _nothing
         self.after: list[Operation] = []
         self.queue: Queue | None = None
         self.done = False
@@ -73,6 +78,7 @@ class Simulation:
         self.log: list[tuple[str, str]] = []  # (kind, name) in the order in which work ran
         self.faults: list[Fault] = []
         self.eager = False  # work runs as soon as it is queued
+        self.restless: random.Random | None = None  # some of it runs whenever something is queued
         self.multiprocessors = 2
         self.compute_capability = "90"
         self.driver_version = 13000
@@ -152,6 +158,8 @@ class Simulation:
         queue.operations.append(operation)
         if self.eager:
             self.finish(operation)
+        elif self.restless is not None:
+            self.advance(self.restless.choice((0, 0, 1, 2, 5)), self.restless.choice(self.queues))
         return operation
 
     def finish(self, operation: Operation) -> None:
@@ -167,8 +175,11 @@ class Simulation:
                 operation.queue.operations.popleft()
                 first.done = True
                 self.log.append((first.kind, first.name))
-                with self._noting():
-                    first.run()
+                try:
+                    with self._noting():
+                        first.run()
+                finally:  # it lets go of what it held
+                    first.run, first.after = _nothing, []
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -182,9 +193,17 @@ class Simulation:
         with self._lock:
             self.bury()
             if queue.pointer == 0:
-                self._put(queue, Operation("nothing", "", lambda: lambda: None))
+                self._put(queue, Operation("nothing", "", lambda: _nothing))
             while queue.operations:
                 self.finish(queue.operations[-1])
+
+    def advance(self, count: int = 1, queue: Queue | None = None) -> None:
+        """Run so many pieces of a stream's work, the null stream's unless another is given."""
+        queue = queue or self.null[self.device]
+        while count > 0 and queue.operations:
+            counts = queue.operations[0].kind not in ("free", "nothing")
+            self.finish(queue.operations[0])
+            count -= counts
 
     def drain(self) -> None:
         """Run everything. The youngest stream comes first: what only happens to be in order is not."""

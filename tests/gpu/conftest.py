@@ -23,19 +23,19 @@ for _folder in (str(HERE), str(HERE.parent)):  # helpers here; the oracles' sett
     if _folder not in sys.path:
         sys.path.insert(0, _folder)
 
+from gpu_device import is_rehearsal, opened  # noqa: E402
+
 _figures: list[str] = []
-
-
-def _rehearsed() -> bool:
-    return os.environ.get("SCHUSS_GPU") == "simulated"
 
 
 def _reason(config: pytest.Config) -> str | None:
     """Why there is no device to test on."""
-    if "gpu" not in (config.getoption("markexpr") or "") and not _rehearsed():
+    if is_rehearsal():
+        import cudasim
+
+        return None if cudasim.available else "simulating CUDA needs g++ on 64-bit Linux"
+    if "gpu" not in (config.getoption("markexpr") or ""):
         return "a CUDA device is tested by pytest -m gpu"
-    if _rehearsed():
-        return None
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is not installed"
     from schuss._engine.cuda import driver
@@ -49,21 +49,12 @@ def gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     reason = _reason(request.config)
     if reason:
         pytest.skip(reason)
-    from gpu_device import Gpu, SimulatedGpu
-
     with ExitStack() as stack:
-        if _rehearsed():
-            import cudasim
-
-            if not cudasim.available:
-                pytest.skip("simulating CUDA needs g++ on 64-bit Linux")
-            simulation = stack.enter_context(cudasim.simulated(tmp_path_factory.mktemp("cudasim")))
-            yield SimulatedGpu(simulation)
-            return
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("SCHUSS_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
-        found = Gpu()
-        _compile_ahead()
+        found = stack.enter_context(opened(tmp_path_factory.mktemp("cudasim")))
+        if not found.simulated:
+            _compile_ahead()
         yield found
 
 
@@ -95,14 +86,18 @@ def arrays(gpu: Any) -> Any:
 
 
 @pytest.fixture
-def torch(gpu: Any) -> Any:
+def torch(gpu: Any) -> Iterator[Any]:
     """torch with the device, where it is installed."""
     module = pytest.importorskip("torch", reason="torch is not installed")
     if gpu.simulated:
-        pytest.skip("torch's own CUDA is not simulated")
+        from simulated_torch import simulated
+
+        with simulated(gpu):
+            yield module
+        return
     if not module.cuda.is_available():
         pytest.skip("this torch has no CUDA")
-    return module
+    yield module
 
 
 @pytest.fixture
@@ -114,7 +109,7 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 @pytest.fixture(scope="session", autouse=True)
 def _device_told(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if "cupy" in sys.modules and not _rehearsed():
+    if "cupy" in sys.modules and not is_rehearsal():
         cupy = sys.modules["cupy"]
         properties = cupy.cuda.runtime.getDeviceProperties(0)
         name = properties["name"].decode() if isinstance(properties["name"], bytes) else properties["name"]

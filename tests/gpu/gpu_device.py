@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 TO_DEVICE, TO_HOST, ON_DEVICE = 1, 2, 3
 PATIENCE = 30.0  # seconds until a stream that is held goes on by itself
+
+
+def is_rehearsal() -> bool:
+    return os.environ.get("SCHUSS_GPU") == "simulated"
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Gpu]:
+    """The device; for a rehearsal one that is simulated, whose kernels are built in `folder`."""
+    if not is_rehearsal():
+        yield Gpu()
+        return
+    import cudasim
+
+    with cudasim.simulated(folder) as simulation:
+        yield SimulatedGpu(simulation)
+
+
+class Foreign:
+    """What CuPy asks of another library's stream."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._pointer
 
 
 class Gpu:
@@ -55,6 +83,12 @@ class Gpu:
 
     def stream(self) -> Any:
         return self.cuda.Stream(non_blocking=True)
+
+    def foreign(self, pointer: int) -> Any:
+        """Another library's stream, as this CuPy takes it."""
+        if hasattr(self.cuda.Stream, "from_external"):
+            return self.cuda.Stream.from_external(Foreign(pointer))
+        return self.cuda.ExternalStream(pointer, 0)
 
     @contextmanager
     def held(self, stream: Any) -> Iterator[None]:
@@ -111,6 +145,15 @@ class SimulatedGpu(Gpu):
     def __init__(self, simulation: Any) -> None:
         super().__init__()
         self._simulation = simulation
+
+    @contextmanager
+    def held(self, stream: Any) -> Iterator[None]:
+        eager, self._simulation.eager = self._simulation.eager, False
+        try:
+            with super().held(stream):
+                yield
+        finally:
+            self._simulation.eager = eager
 
     @contextmanager
     def counting(self) -> Iterator[Counter[str]]:

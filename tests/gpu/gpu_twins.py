@@ -31,14 +31,14 @@ def case_id(value: Any) -> str | None:
 
 
 def normal(seed: int, shape: Any, dtype: Any = np.float32, scale: float = 1.0) -> np.ndarray:
-    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(dtype)
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape) * scale).astype(dtype)
 
 
 def gradient(seed: int, shape: Any, dtype: Any = np.float32) -> np.ndarray:
     """Several magnitudes, with exact zeros among them."""
     rng = np.random.default_rng(seed)
     g = rng.standard_normal(shape) * 10.0 ** rng.uniform(-2, 2, shape)
-    return np.where(rng.random(shape) < 0.05, 0.0, g).astype(dtype)
+    return np.asarray(np.where(rng.random(shape) < 0.05, 0.0, g)).astype(dtype)
 
 
 def trees(seed: int, shapes: Mapping[str, tuple[Any, str, str]]) -> tuple[dict[str, Any], Callable[[int], Any]]:

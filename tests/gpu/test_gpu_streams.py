@@ -33,14 +33,15 @@ KINDS: dict[str, Any] = {
 def test_a_step_waits_for_nothing(gpu: Any, arrays: Any, kind: str) -> None:
     params, grads = trees(1, plain())
     stream = gpu.stream()
+    until = 10 if "Python" in kind else 23  # a function is asked one step at a time, eight under way at most
     with stream:
         twins = Twins(arrays, schuss.AdamW, params, KINDS[kind])
-        there = [twins.to_device(grads(step)) for step in range(23)]
+        there = [twins.to_device(grads(step)) for step in range(until)]
         for step in range(3):
             twins.step(grads(step), there[step])
         gpu.runtime.deviceSynchronize()
         with gpu.held(stream):
-            for step in range(3, 23):
+            for step in range(3, until):
                 twins.step(grads(step), there[step])
             assert not stream.done
         twins.check()
@@ -58,7 +59,7 @@ def test_a_step_allocates_nothing(gpu: Any, arrays: Any, kind: str) -> None:
     with gpu.counting() as asked:
         for step in range(100):
             twins.step(given, there[0])
-            if step % 7 == 0:  # the host learns how far the device has come
+            if step % 7 == 0 or "Python" in kind:  # the host learns how far the device has come
                 gpu.runtime.deviceSynchronize()
     assert asked["alloc"] == asked["alloc_pinned"] == 0
     with gpu.counting() as asked:
@@ -279,7 +280,7 @@ def test_what_cannot_be_captured_says_so(gpu: Any, arrays: Any) -> None:
             captured(twins.got, stream, there)
         stream.end_capture()
         fresh = Twins(arrays, schuss.AdamW, {"w": normal(12, 50)})
-        with pytest.raises(RuntimeError, match="take an ordinary step, or call renew"):
+        with pytest.raises(RuntimeError, match="take an ordinary step"):
             captured(fresh.got, stream, there)
         stream.end_capture()
         twins.step(grads, there)
