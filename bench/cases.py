@@ -67,15 +67,8 @@ SIZES = tuple(10**k for k in range(3, 9))
 CLIP = 1.0  # global norm of the rows that clip
 
 
-def gpt2_small() -> list[Shape]:
-    """Return the 148 shapes of GPT-2 small: 124,439,808 elements (output tied to the embedding).
-
-    Examples
-    --------
-    >>> len(gpt2_small()), elements(gpt2_small())
-    (148, 124439808)
-    """
-    width, vocabulary, context, blocks = 768, 50257, 1024, 12
+def gpt(width: int, blocks: int, vocabulary: int = 50257, context: int = 1024) -> list[Shape]:
+    """Return the shapes of a GPT-2 of so many blocks, its output tied to the embedding."""
     norm: list[Shape] = [(width,), (width,)]
 
     def dense(fan_in: int, fan_out: int) -> list[Shape]:
@@ -85,6 +78,28 @@ def gpt2_small() -> list[Shape]:
     feedforward = dense(width, 4 * width) + dense(4 * width, width)
     block = norm + attention + norm + feedforward
     return [(vocabulary, width), (context, width), *block * blocks, *norm]
+
+
+def gpt2_small() -> list[Shape]:
+    """Return the 148 shapes of GPT-2 small: 124,439,808 elements.
+
+    Examples
+    --------
+    >>> len(gpt2_small()), elements(gpt2_small())
+    (148, 124439808)
+    """
+    return gpt(width=768, blocks=12)
+
+
+def gpt_1b() -> list[Shape]:
+    """Return the 292 shapes of a GPT-2 of 24 blocks, 1,792 wide: 1,017,301,376 elements.
+
+    Examples
+    --------
+    >>> len(gpt_1b()), elements(gpt_1b())
+    (292, 1017301376)
+    """
+    return gpt(width=1792, blocks=24)
 
 
 def resnet50() -> list[Shape]:

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,10 @@ def test_a_damaged_kernel_is_compiled_again(gpu: Any, tmp_path: Path, monkeypatc
 def test_the_scripts_of_these_tests_run(gpu: Any) -> None:
     """As they do under compute-sanitizer, and by themselves."""
     assert answer(first_steps())["bits"]
-    assert run_sanitized().returncode == 0
+    run = sanitized()
+    said, _ = run.communicate(timeout=180)
+    assert run.returncode == 0, said[-3000:]
+    assert "every kernel has run" in said
 
 
 @pytest.mark.parametrize("rule", sorted(schuss.rules()))
@@ -101,28 +104,34 @@ def test_the_device_finds_room_for_a_kernel_in_registers(
 # compute-sanitizer.
 
 
-def run_sanitized(*command: str) -> subprocess.CompletedProcess[str]:
-    script = str(HERE / "sanitized.py")
-    return subprocess.run(
-        [*command, sys.executable, script], capture_output=True, text=True, timeout=240, check=False
-    )
+def sanitized(*command: str) -> subprocess.Popen[str]:
+    words = [*command, sys.executable, str(HERE / "sanitized.py")]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
 @pytest.fixture(scope="module")
-def sanitizer(gpu: Any) -> str:
+def runs(gpu: Any) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The script under each tool, all at once."""
     found = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
     if found is None or gpu.simulated:
         pytest.skip("there is no compute-sanitizer")
-    plain = run_sanitized()
-    assert plain.returncode == 0, plain.stderr[-3000:]
-    return found
+    compiled = sanitized()  # whose kernels the others find
+    said, _ = compiled.communicate(timeout=180)
+    assert compiled.returncode == 0, said[-3000:]
+    started = {tool: sanitized(found, "--tool", tool, "--error-exitcode", "9") for tool in TOOLS}
+    yield started
+    for run in started.values():
+        run.kill()
+        run.wait()
 
 
-@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "initcheck", "synccheck"])
-def test_compute_sanitizer_finds_nothing(sanitizer: str, tool: str) -> None:
-    done = run_sanitized(sanitizer, "--tool", tool, "--error-exitcode", "9")
-    said = done.stdout + done.stderr
+@pytest.mark.parametrize("tool", TOOLS)
+def test_compute_sanitizer_finds_nothing(runs: dict[str, subprocess.Popen[str]], tool: str) -> None:
+    said, _ = runs[tool].communicate(timeout=240)
     if "not supported" in said and "every kernel has run" not in said:
         pytest.skip("compute-sanitizer does not take this device")
-    assert done.returncode == 0, said[-6000:]
+    assert runs[tool].returncode == 0, said[-6000:]
     assert "every kernel has run" in said

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schuss import _core
-from schuss._engine.cuda import layout, runtime
+from schuss._engine.cuda import layout, numbers, runtime
 from schuss._engine.cuda.report import Reports
 
 if TYPE_CHECKING:
@@ -87,6 +87,16 @@ class DeviceState:
             state = {name: scaler[name].item() for name in layout.LossScale.names or ()}
             _core.LossScaler.load_state_dict(self._scaler, state)
         self._settled = True
+        self.check_starved()
+
+    def check_starved(self) -> None:
+        """As far as the device has come: whether it stood still for lack of numbers."""
+        starved = self.reports.new_starved()
+        if starved:
+            raise RuntimeError(
+                f"{starved} replayed steps found no numbers prepared for them and were not taken: a graph may be "
+                f"replayed {numbers.LONGEST} times until renew() is due again"
+            )
 
     def part(self) -> None:
         """The optimizer goes: nothing may be under way in its memory, and the scaler goes on as it is now."""

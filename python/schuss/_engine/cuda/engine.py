@@ -16,7 +16,7 @@ from schuss import _core
 from schuss._engine.catalog import rules
 from schuss._engine.cuda import layout, runtime
 from schuss._engine.cuda.launches import Launches
-from schuss._engine.cuda.numbers import LONGEST, Numbers
+from schuss._engine.cuda.numbers import Numbers
 from schuss._engine.cuda.report import Fetch
 from schuss._engine.cuda.tables import Tables
 
@@ -117,7 +117,7 @@ class Engine:
     # ---- the step ----
 
     def _step(self, stream: Any, change: int, given: bool) -> Any:
-        self._check_starved()
+        self.state.check_starved()
         real = not given or self._pending + 1 >= self._options["accumulate"]
         capturing = runtime.is_capturing(stream)
         if capturing:
@@ -137,7 +137,9 @@ class Engine:
         self._planned = True
         self.state.release(stream)
         tables.send(self.leaves.host, call, self._done, stream, capturing, fresh, change != _SAME)
-        self.state.captured |= capturing
+        if capturing:
+            self.state.captured = True
+            self.numbers.pin([*self.leaves.keys, *self._point.keys])
         pending = self._pending + given
         captured = self.state.reports.captured_record() if capturing else None
         record = captured.ptr if captured else self.state.reports.record(call)
@@ -168,12 +170,9 @@ class Engine:
             self.state.settle()
         keys = self.leaves.plan(given, self._visited)
         self._refuse_capture(capturing and not self.numbers.has(keys))
-        rows = {key: self.numbers.row(key, stream) for key in keys}
-        # A graph's leaves name their rows by index.
-        if not self.state.captured and self.numbers.keep({*rows, *self._point.keys}, self._call + 1):
-            rows = {key: self.numbers.row(key, stream) for key in keys}
-            self._point.forget_rows()
-        self.leaves.set_rows(rows)
+        self.numbers.keep([*keys, *self._point.keys], self._call + 1)
+        self.leaves.set_rows({key: self.numbers.row(key, stream) for key in keys})
+        self._retire(*self.numbers.fit(stream))
 
     def _cover(self, call: int, stream: Any, capturing: bool) -> None:
         """Have numbers for every step that this call may turn out to be."""
@@ -198,7 +197,8 @@ class Engine:
         if refused:
             raise RuntimeError(
                 "a step is being captured whose numbers are not on the device: settings, or the leaves that step, have "
-                "changed since the last one; take an ordinary step before capturing"
+                "changed since the last one; take an ordinary step before capturing, or call renew() where a schedule is "
+                "a Python function, which is asked for one step at a time"
             )
 
     def _load_kernels(self, real: bool, takes: bool) -> None:
@@ -234,7 +234,7 @@ class Engine:
         if self._spare is None or not self._spare.fits(self.leaves.host):
             self._spare = Tables(self.leaves.host, stream)
             self._spare.prepare_capture(stream)
-            self.state.reports.prepare_capture()
+        self.state.reports.prepare_capture()
 
     def _fill_launch(self, tables: Tables, call: int, pending: int) -> Any:
         launch = self._launches.struct
@@ -285,7 +285,6 @@ class Engine:
     def renew(self) -> None:
         """Numbers for thousands of steps from the present one on; waits."""
         with self.device:
-            self._check_starved()
             stream = self._stream()
             if runtime.is_capturing(stream):
                 raise RuntimeError(
@@ -295,6 +294,7 @@ class Engine:
             low = self.state.steps
             self.state.release(stream)
             self.numbers.cover(low, low, True, self._call + 1, self._done, stream, renew=True)
+            stream.synchronize()  # a graph may be replayed on another
 
     def _check_capture(self) -> None:
         if self._options["nonfinite"] == "raise":
@@ -309,25 +309,18 @@ class Engine:
                 "take an ordinary step, or call renew(), before capturing"
             )
 
-    def _check_starved(self) -> None:
-        starved = self.state.reports.new_starved()
-        if starved:
-            raise RuntimeError(
-                f"{starved} replayed steps found no numbers prepared for them and were not taken: a graph may be "
-                f"replayed {LONGEST} times until renew() is due again"
-            )
-
     # ---- the look-ahead point ----
 
     def to_point(self) -> None:
         with self.device:
-            self._check_starved()
+            self.state.check_starved()
             stream = self._stream()
             capturing = runtime.is_capturing(stream)
             if self.leaves.uncertain:
                 self._refuse_capture(capturing)
                 self.state.settle()
             rows, held = self._point.plan(stream), self._point.held
+            self._retire(*self.numbers.fit(stream))
             self._refuse_capture(capturing and not self._point.is_ready(rows))
             self._launches.kernel("point", self._point.variants)
             self._launches.kernel("restore")
@@ -357,7 +350,6 @@ class Engine:
 
     @property
     def steps(self) -> int:
-        self._check_starved()
         return self.state.steps
 
     @steps.setter

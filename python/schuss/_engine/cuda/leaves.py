@@ -161,7 +161,12 @@ class Leaves:
         if first is None:  # no leaf of the first group steps, yet its rate is told
             first = Key(0, int(self.arithmetic[0]), int(self.memory.masks[0]), visited, 0)
         self._lr_key = first
-        return [*self._keys, first]
+        return self.keys
+
+    @property
+    def keys(self) -> list[Key]:
+        """Of the rows that the planned step reads."""
+        return [*self._keys, self._lr_key]
 
     def set_rows(self, rows: dict[Key, int]) -> None:
         order = np.array([rows[key] for key in self._keys], np.int32)

@@ -6,6 +6,7 @@ rows that says where the runs lie is sent in the stream's order. What is under w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,6 @@ LONGEST = 4096  # entries of a run
 _SHORT = 64  # of one whose hypers have just changed, and may again
 _UNDER_WAY = 32  # steps with new numbers, each, that may be before another one waits
 _RESERVED = 8  # rows whose runs are made with them
-_MOST_ROWS = 1024
 _HEADER = layout.Rows.fields["rows"][1]  # type: ignore[index]  bytes before the first row
 
 
@@ -67,39 +67,58 @@ class Numbers:
         self._rows: dict[Key, _Row] = {}
         self._idle: dict[int, list[_Run]] = {_SHORT: [], LONGEST: []}
         self._first = self.until = 0  # the steps that every row has entries for
-        self._table = runtime.Block(_HEADER + _MOST_ROWS * layout.Row.itemsize, stream)
-        self._staging = Staging(self._table.size, _UNDER_WAY)
+        self._pinned: set[Key] = set()  # those that leaves of graphs name
+        self._free: list[int] = []  # indices of rows dropped
+        self._tables: list[tuple[runtime.Block, int]] = []  # and room for rows; the last is the one in use
+        self._grow(64, stream)
+
+    def _grow(self, room: int, stream: Any) -> list[Any]:
+        """A larger table; gives those that it replaces. A graph goes on with the one it was captured with."""
+        old = [] if self._pinned else self._tables
+        self._tables = self._tables if self._pinned else []
+        block = runtime.Block(_HEADER + room * layout.Row.itemsize, stream)
+        self._tables.append((block, room))
+        self._staging = Staging(block.size, _UNDER_WAY)
         self._staging.make_all()
+        return old
 
     @property
     def table(self) -> int:
-        return self._table.ptr
+        return self._tables[-1][0].ptr
 
     def row(self, key: Key, stream: Any) -> int:
         """The index of a row; a new one has its entries from the next `cover` on."""
         if key not in self._rows:
-            if len(self._rows) >= _MOST_ROWS:
-                raise RuntimeError(
-                    f"leaves of more than {_MOST_ROWS} kinds (by group, type and steps sat out), expected fewer"
-                )
             few = len(self._rows) < _RESERVED  # many: leaves come and go, and so do their rows
-            self._rows[key] = _Row(len(self._rows), settled=few)
+            index = self._free.pop() if self._free else len(self._rows)
+            self._rows[key] = _Row(index, settled=few)
             self.until = 0
             if few:  # so that no step has to make them
                 self._idle[_SHORT] += _Run.make(_UNDER_WAY, _SHORT, stream)
                 self._idle[LONGEST] += _Run.make(2, LONGEST, stream)
         return self._rows[key].index
 
-    def keep(self, keys: set[Key], call: int) -> bool:
-        """Drop rows that nobody names, once they are many; True where indices have changed."""
-        if len(self._rows) <= 2 * len(keys) + 16:
-            return False
-        for key in self._rows.keys() - keys:
-            self._let_go(self._rows.pop(key), call)
-        for index, row in enumerate(self._rows.values()):
-            row.index = index
+    def fit(self, stream: Any) -> list[Any]:
+        """Have room in the table for every row; gives what it replaces, which calls under way may read."""
+        rows = len(self._rows) + len(self._free)
+        if rows <= self._tables[-1][1]:
+            return []
         self.until = 0
-        return True
+        return [*self._grow(2 * rows, stream), self._staging]
+
+    def pin(self, keys: Iterable[Key]) -> None:
+        """A graph is captured: its leaves name these rows for as long as it is replayed."""
+        self._pinned |= set(keys)
+
+    def keep(self, keys: Iterable[Key], call: int) -> None:
+        """Drop rows that nobody names, once they are many."""
+        wanted = self._pinned | set(keys)
+        if len(self._rows) <= 2 * len(wanted) + 16:
+            return
+        for key in self._rows.keys() - wanted:
+            row = self._rows.pop(key)
+            self._free.append(row.index)
+            self._let_go(row, call)
 
     def has(self, keys: list[Key]) -> bool:
         return all(key in self._rows for key in keys)
@@ -153,11 +172,13 @@ class Numbers:
     def _send_table(self, call: int, done: int, stream: Any) -> None:
         pinned = self._staging.next(call, done, stream)
         pinned.view(np.dtype("i8"))[0] = self.until
-        table = pinned.view(layout.Row, _HEADER, len(self._rows))
+        count = len(self._rows) + len(self._free)
+        rows = pinned.view(layout.Row, _HEADER, count)
         for row in self._rows.values():
             assert row.run
-            table[row.index] = row.run.ptr, row.first
-        runtime.send(self._table.ptr, pinned.ptr, _HEADER + len(self._rows) * layout.Row.itemsize, stream)
+            rows[row.index] = row.run.ptr, row.first
+        for block, room in self._tables:
+            runtime.send(block.ptr, pinned.ptr, _HEADER + min(count, room) * layout.Row.itemsize, stream)
 
     def _take(self, count: int, done: int, stream: Any) -> _Run:
         size = _SHORT if count <= _SHORT else LONGEST if count <= LONGEST else count

@@ -26,10 +26,6 @@ class Point:
         self._sent: bytes = b""  # the rows that are on the device
         self.keys: list[Key] = []
 
-    def forget_rows(self) -> None:
-        """Rows of numbers have other places."""
-        self._sent = b""
-
     def forget(self) -> None:
         """Leaves were added."""
         self._backup = self._leaves_block = None
