@@ -92,12 +92,12 @@ def gpt2_small() -> list[Shape]:
 
 
 def gpt_1b() -> list[Shape]:
-    """Return the 292 shapes of a GPT-2 of 24 blocks, 1,792 wide: 1,017,301,376 elements.
+    """Return the 292 shapes of a GPT-2 of 24 blocks, 1,792 wide: 1,017,302,272 elements.
 
     Examples
     --------
     >>> len(gpt_1b()), elements(gpt_1b())
-    (292, 1017301376)
+    (292, 1017302272)
     """
     return gpt(width=1792, blocks=24)
 

@@ -26,7 +26,6 @@ class DeviceState:
         self._host = np.zeros(1, layout.State)
         self._host["smallest_coef"] = 1.0
         self._settled = True  # the copy here holds
-        self._changed = True  # and is not yet on the device
         self._steps = 0  # real ones, if none was skipped
         self.reports = Reports()
         options = session.options
@@ -35,6 +34,8 @@ class DeviceState:
         if self._scaler is not None:
             self._scaler._on_device = weakref.ref(self)
             self.push_scaler()
+        else:
+            self._send()
 
     def of(self, leaves: Leaves) -> None:
         """The leaves whose clocks these are."""
@@ -45,18 +46,13 @@ class DeviceState:
         return self._block.ptr
 
     @property
-    def unsent(self) -> bool:
-        """Whether the host has set something that the device does not know yet."""
-        return self._settled and (self._changed or self._leaves.clocks_changed)
-
-    @property
     def exact(self) -> bool:
         """Whether the host knows the count of steps without asking."""
         return not self._can_skip and not self.captured
 
     def bounds(self, call: int, replays: int) -> tuple[int, int]:
         """The first and the last step that the one after `call` may be, with so many replays under way."""
-        if self.exact or self.unsent or (self._settled and not self.captured):
+        if self.exact or (self._settled and not self.captured):
             return self._steps, self._steps
         done, low = self.reports.call, self.reports.steps  # in this order: the steps are those of `done` or later
         return low, low + replays if self.captured else max(low, min(self._steps, low + call - done))
@@ -74,9 +70,9 @@ class DeviceState:
         self._streams.clear()
 
     def settle(self) -> None:
-        """Wait, and know all of it; what is written here then goes to the device before the next step."""
-        if self.unsent or (self._settled and not self.captured):
-            return  # else a graph may have run meanwhile
+        """Wait, and know all of it until the next step."""
+        if self._settled and not self.captured:  # a graph may have run meanwhile
+            return
         self.wait()
         with self._device:
             runtime.fetch(self._host, self._block.ptr)
@@ -107,13 +103,14 @@ class DeviceState:
             self.wait()
 
     def release(self, stream: Any) -> None:
-        """A step begins: the device's state is what holds from here on."""
+        """A step begins on this stream: from here on only the device knows."""
         self._streams[int(stream.ptr)] = stream
-        if self.unsent:
-            runtime.put(self._block.ptr, self._host)
-            self._leaves.send_clocks()
-            self._changed = False
         self._settled = False
+
+    def _send(self) -> None:
+        """The copy here to the device, which has nothing of this optimizer under way."""
+        with self._device:
+            runtime.put(self._block.ptr, self._host)
 
     # ---- what may be read and set ----
 
@@ -126,10 +123,11 @@ class DeviceState:
     @steps.setter
     def steps(self, steps: int) -> None:
         self.settle()
-        self._leaves.shift_clocks(steps - self._steps)
+        with self._device:
+            self._leaves.shift_clocks(steps - self._steps)
         self._host["steps"] = self._steps = steps
         self.reports.set_steps(steps)
-        self._changed = True
+        self._send()
 
     def pull_scaler(self) -> None:
         """Have the scaler's numbers as they are on the device; waits."""
@@ -141,13 +139,11 @@ class DeviceState:
         for name, value in state.items():
             self._host["scaler"][name] = value
         self._host["loss_scale"] = state["scale"]
-        self._changed = True
+        self._send()
 
     def loss_scale(self) -> Any:
         """The scale as an array of one float32 on the device."""
         with self._device:
-            if self._settled and self._changed:
-                runtime.put(self._block.ptr, self._host)
             return self._block.array(_offset("loss_scale"), (), np.float32)
 
 

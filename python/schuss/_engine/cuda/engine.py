@@ -197,8 +197,8 @@ class Engine:
         if refused:
             raise RuntimeError(
                 "a step is being captured whose numbers are not on the device: settings, or the leaves that step, have "
-                "changed since the last one; take an ordinary step before capturing, or call renew() where a schedule is "
-                "a Python function, which is asked for one step at a time"
+                "changed since the last one; take an ordinary step before capturing, or call renew() where a schedule "
+                "is a Python function, which is asked for one step at a time"
             )
 
     def _load_kernels(self, real: bool, takes: bool) -> None:
@@ -303,11 +303,6 @@ class Engine:
             )
         if self._tables is None:
             raise RuntimeError("a step is being captured before any was taken; take an ordinary step first")
-        if self.state.unsent:
-            raise RuntimeError(
-                "a step is being captured right after the optimizer's state was set; "
-                "take an ordinary step, or call renew(), before capturing"
-            )
 
     # ---- the look-ahead point ----
 
@@ -364,7 +359,8 @@ class Engine:
 
     def set_clock(self, leaf: int, clock: int) -> None:
         self.state.settle()
-        self.leaves.set_behind(leaf, self.state.steps - clock)
+        with self.device:
+            self.leaves.set_behind(leaf, self.state.steps - clock)
         self._planned = False
 
     @property

@@ -31,7 +31,6 @@ class Leaves:
         self.host = HostTables(0, 0)
         self.behind = np.zeros(0, np.int64)  # real steps each sat out, as far as the host knows
         self._uncertain = np.zeros(0, bool)  # whether a skipped step may have been counted, or one not
-        self.clocks_changed = True
         self.accumulated = np.zeros(0, bool)
         self._active = np.zeros(0, bool)
         self._given = np.zeros(0, bool)
@@ -81,7 +80,7 @@ class Leaves:
         self.accumulated = np.concatenate([self.accumulated, np.zeros(grow, bool)])
         self.behind = np.concatenate([self.behind, np.full(grow, steps, np.int64)])
         self._uncertain = np.concatenate([self._uncertain, np.zeros(grow, bool)])
-        self.clocks_changed = True
+        self.send_clocks()
         self._active = self._given = np.zeros(new, bool)
 
     def read_frozen(self) -> None:
@@ -207,12 +206,11 @@ class Leaves:
 
     def send_clocks(self) -> None:
         runtime.put(self.memory.behind_at, self.behind)
-        self.clocks_changed = False
 
     def shift_clocks(self, steps: int) -> None:
         self.behind += steps
-        self.clocks_changed = True
+        self.send_clocks()
 
     def set_behind(self, leaf: int, behind: int) -> None:
         self.behind[leaf] = behind
-        self.clocks_changed = True
+        runtime.put(self.memory.behind_at + 8 * leaf, self.behind[leaf : leaf + 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,8 @@ class Memory:
     """Made when leaves are added, so that a step makes nothing."""
 
     def __init__(self, leaves: Leaves, session: _core.Session, rule_slots: int) -> None:
-        self._leaves = leaves
+        self._leaves = weakref.proxy(leaves)  # which holds this
+        self._clocks = 0  # that there is room for
         self._session = session
         self._rule_slots = rule_slots
         self._slots: list[list[Place | None]] = []
@@ -30,7 +32,7 @@ class Memory:
     def copy(self, leaves: Leaves) -> Memory:
         """One that may be changed while this stays as it is."""
         other = copy.copy(self)
-        other._leaves = leaves
+        other._leaves = weakref.proxy(leaves)
         other._slots = [list(of) for of in self._slots]
         other._accumulators = list(self._accumulators)
         return other
@@ -51,11 +53,18 @@ class Memory:
         self.chunk_count = len(self._chunks)
         self._chunk_block = runtime.Block(self._chunks.nbytes, stream)
         runtime.send_now(self._chunk_block.ptr, self._chunks, stream)
-        self._behind = runtime.Block(leaves.count * 8, stream, zeroed=True)
+        self._make_room_for_clocks(stream)
         if leaves.by_leaf:
             self._chunk_sums = runtime.Block(self.chunk_count * 8, stream)
             self._leaf_scales = runtime.Block(leaves.count * 8, stream)
         self._write_rows()
+
+    def _make_room_for_clocks(self, stream: Any) -> None:
+        """In one place for as long as can be: graphs let leaves fall behind there."""
+        count = self._leaves.count
+        if count > self._clocks:
+            self._clocks = max(2 * count, 4096)
+            self._behind = runtime.Block(self._clocks * 8, stream, zeroed=True)
 
     def _masks_now(self) -> None:
         of_group = [self._session.mask(int(group)) for group in range(int(self._leaves.groups.max()) + 1)]
