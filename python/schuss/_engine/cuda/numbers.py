@@ -104,7 +104,8 @@ class Numbers:
         if rows <= self._tables[-1][1]:
             return []
         self.until = 0
-        return [*self._grow(2 * rows, stream), self._staging]
+        staging = self._staging
+        return [*self._grow(2 * rows, stream), staging]
 
     def pin(self, keys: Iterable[Key]) -> None:
         """A graph is captured: its leaves name these rows for as long as it is replayed."""
