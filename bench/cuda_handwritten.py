@@ -15,7 +15,7 @@ MOST_LAUNCHES = 10_000  # a step; more take longer than the row
 # The body sees x, the gradient times its scale, and what the signature names; p is stored behind it.
 BODIES = {
     "adamw": (
-        "float32 lr, float32 decay, float32 beta1, float32 beta2, float32 rate, float32 bias, float32 eps",
+        "float32 decay, float32 beta1, float32 beta2, float32 rate, float32 bias, float32 eps",
         ("m", "v"),
         "m += (1 - beta1) * (x - m); v += (1 - beta2) * (x * x - v);"
         "q -= decay * q; q -= rate * m / (sqrtf(v) * bias + eps);",
@@ -60,10 +60,10 @@ def kernel(cupy: Any, rule: str, bits: str) -> Any:
 def square_sum(cupy: Any, bits: str) -> Any:
     return cupy.ReductionKernel(
         f"{bits} g",
-        "float32 sum",
+        "float32 total",
         "wide(g) * wide(g)",
         "a + b",
-        "sum = a",
+        "total = a",
         "0",
         f"square_sum_{bits}",
         preamble=BFLOAT16 if bits == "int16" else FLOAT32,
@@ -106,7 +106,7 @@ class ByHand:
             beta1, beta2 = h["beta1"], h["beta2"]
             rate = lr / (1 - beta1**self.clock)
             bias = 1 / math.sqrt(1 - beta2**self.clock)
-            return lr, lr * h["weight_decay"], beta1, beta2, rate, bias, h["eps"]
+            return lr * h["weight_decay"], beta1, beta2, rate, bias, h["eps"]
         if self.case.rule.name == "sgd":
             return lr, h["momentum"]
         return (lr, h["alpha"], h["eps"]) if self.case.rule.name == "rmsprop" else (lr, h["eps"])

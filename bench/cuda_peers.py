@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .cases import FLOAT, KNOWN, TITLES
-from .cuda_cases import FORMATS, Arrays, Case, hypers
+from .cuda_cases import FORMATS, Arrays, Case
 from .cuda_handwritten import ByHand
 from .peers import OURS, Absent, schuss_class
 
 REPLAYS = 4096  # of a graph, until its numbers are renewed
-SCALE = 1024.0  # of the loss, where one is divided out
+SCALE = 1.0  # of the loss, where one is divided out: torch does it in place, step after step
+NEVER = 10**9  # steps until it grows
+DEVICE = "cuda"  # by torch's name
 
 
 class Contestant(Protocol):
@@ -32,9 +34,9 @@ class Schuss:
             params, self.grads = arrays.for_torch() if of_torch else arrays.for_cupy()
         except ImportError as error:
             raise Absent(f"bfloat16 in CuPy: {error}") from None
-        settings: dict[str, Any] = {"clip": case.clip, **hypers(case)}
+        settings: dict[str, Any] = {"clip": case.clip, **case.rule.hypers}
         if case.scaled:
-            settings["scaler"] = importlib.import_module("schuss").LossScaler(scale=SCALE)
+            settings["scaler"] = importlib.import_module("schuss").LossScaler(scale=SCALE, growth_interval=NEVER)
         self.optimizer = schuss_class(case.rule.name)(params, **settings)
         self.bytes_moved = case.bytes_moved
 
@@ -112,13 +114,13 @@ class Torch:
         for tensor, g in zip(self.tensors, grads, strict=True):
             tensor.grad = g
         try:
-            self.optimizer = make(self.tensors, **hypers(case), **form)
+            self.optimizer = make(self.tensors, **case.rule.hypers, **form)
         except (RuntimeError, TypeError, ValueError) as error:
             raise Absent(f"torch: {error}") from None
         self.scaler = None
         if case.scaled:
-            self.scaler = torch.amp.GradScaler("cuda", init_scale=SCALE)
-            self.scaler.scale(torch.zeros((), device="cuda"))  # which makes its tensors
+            self.scaler = torch.amp.GradScaler(DEVICE, init_scale=SCALE, growth_interval=NEVER)
+            self.scaler.scale(torch.zeros((), device=DEVICE))  # which makes its tensors
         self.bytes_moved = case.bytes_with(FORMATS[case.format])
 
     def run(self, k: int) -> None:

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,12 @@ def caches() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, ``+`` behind it if sources differ from it, else None."""
+    """Return the checkout's commit, ``+`` behind it if sources differ from it, else None.
+
+    ``SCHUSS_COMMIT`` tells it where the sources are no checkout.
+    """
+    if os.environ.get("SCHUSS_COMMIT"):
+        return os.environ["SCHUSS_COMMIT"]
     here = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
@@ -89,8 +95,8 @@ def commit() -> str | None:
         return None
 
 
-def versions() -> dict[str, str | None]:
-    """Return versions of Python and of everything measured; None for what is not installed."""
+def versions(more: Sequence[str] = ()) -> dict[str, str | None]:
+    """Return versions of Python and of everything measured, and of `more`; None for what is not installed."""
 
     def version(package: str) -> str | None:
         try:
@@ -98,17 +104,17 @@ def versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             return None
 
-    found = {package: version(package) for package in ("schuss", *PACKAGES)}
+    found = {package: version(package) for package in ("schuss", *PACKAGES, *more)}
     return {"python": platform.python_version(), **found}
 
 
-def describe(threads: int) -> dict[str, Any]:
-    """Return the machine, everything's version and the settings a timing depends on."""
+def describe(threads: int, packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the machine, everything's version, `packages` among it, and the settings a timing depends on."""
     try:
         schuss = plain(dict(importlib.import_module("schuss").info()))
     except ImportError:
         schuss = {}
-    found = versions()
+    found = versions(packages)
     found["schuss"] = found["schuss"] or schuss.get("version")
     return {
         "processor": processor(),

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import peers
-from .cases import FLOAT, Case, copy
+from .cases import FLOAT, Case, Target, copy
 
 PAUSE = 0.006  # seconds; libgomp spins for about 4 ms when OMP_WAIT_POLICY is not set
 WARM = 0.002  # seconds of untimed calls before a sample, one call at least
@@ -269,15 +269,30 @@ def measure(case: Case, names: Sequence[str], effort: Effort) -> dict[str, Any]:
     return row
 
 
-def judge(row: dict[str, Any], summaries: Mapping[str, dict[str, Any]], case: Case) -> None:
-    """Fill in rates, ratios (peer over ours) and targets."""
+class Judged(Protocol):
+    """What a verdict asks of a case."""
+
+    @property
+    def bytes_moved(self) -> int: ...
+
+    @property
+    def targets(self) -> tuple[Target, ...]: ...
+
+
+def judge(
+    row: dict[str, Any],
+    summaries: Mapping[str, dict[str, Any]],
+    case: Judged,
+    moved: Mapping[str, int] | None = None,
+) -> None:
+    """Fill in rates, ratios (peer over ours) and targets; `moved` where not all move the same bytes."""
     ours = summaries.get(peers.OURS)
     ceiling = row["ceiling"]
     for name, seconds in summaries.items():
         median = seconds["median"]
         row["results"][name] = {
             "seconds": seconds,
-            "gb_per_s": case.bytes_moved / median / 1e9,
+            "gb_per_s": (moved or {}).get(name, case.bytes_moved) / median / 1e9,
             "ceiling_fraction": ceiling["median"] / median if ceiling else None,
             "ratio": median / ours["median"] if ours else None,
         }

@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape
 
 from .cases import TITLES
 from .peers import OURS
-from .report import duration, figures
+from .report import duration, figures, heading
 
-# Okabe and Ito's colours, a mark of its own for each: either alone tells them apart.
+# Okabe and Ito's colours, a mark of its own for each in a picture: either alone tells them apart.
 LOOKS = {
     OURS: ("#D55E00", "circle"),
     "torch-fused": ("#0072B2", "square"),
@@ -20,6 +20,11 @@ LOOKS = {
     "optax": ("#009E73", "triangle"),
     "numpy": ("#CC79A7", "down"),
     "numpy-naive": ("#8C6D00", "plus"),
+    "cupy": ("#CC79A7", "down"),
+    "bitsandbytes": ("#009E73", "triangle"),
+    "apex": ("#8C6D00", "plus"),
+    "schuss-graph": ("#E69F00", "left"),
+    "schuss-torch": ("#000000", "cross"),
 }
 NAMES = {
     OURS: "Schuss",
@@ -29,6 +34,11 @@ NAMES = {
     "optax": "optax, jit",
     "numpy": "NumPy in place",
     "numpy-naive": "NumPy naive",
+    "cupy": "CuPy by hand",
+    "bitsandbytes": "bitsandbytes",
+    "apex": "apex",
+    "schuss-graph": "Schuss in a graph",
+    "schuss-torch": "Schuss on tensors",
 }
 GREY, LINE, INK = "#8a8a8a", "#dddddd", "#222222"
 WIDTH, HEIGHT, TOP, BOTTOM = 1160, 590, 112, 490
@@ -50,6 +60,7 @@ def mark(kind: str, x: float, y: float, colour: str, r: float = 5.0) -> str:
         "diamond": ((0, -1.2), (1.2, 0), (0, 1.2), (-1.2, 0)),
         "triangle": ((0, -1.1), (1.1, 0.8), (-1.1, 0.8)),
         "down": ((0, 1.1), (1.1, -0.8), (-1.1, -0.8)),
+        "left": ((-1.1, 0), (0.8, 1.1), (0.8, -1.1)),
     }[kind]
     points = " ".join(f"{x + r * dx:.1f},{y + r * dy:.1f}" for dx, dy in corners)
     return f'<polygon points="{points}" fill="{colour}"/>'
@@ -165,7 +176,7 @@ def networks(rows: Sequence[Mapping[str, Any]], left: float, right: float) -> li
     return parts
 
 
-def legend(names: Sequence[str], ceiling: bool) -> list[str]:
+def legend(names: Sequence[str], ceiling: bool, what: str = "ceiling: a bare loop") -> list[str]:
     """Draw a line of names with their marks."""
     parts, at = [], 40.0
     for name in reversed(names):
@@ -175,7 +186,7 @@ def legend(names: Sequence[str], ceiling: bool) -> list[str]:
     if ceiling:
         look = f'stroke="{GREY}" stroke-width="2" stroke-dasharray="6 4"'
         parts.append(f'<path d="M{at - 8:.0f} 62h26" {look}/>')
-        parts.append(text(at + 26, 66, "ceiling: a bare loop"))
+        parts.append(text(at + 26, 66, what))
     return parts
 
 
@@ -192,11 +203,7 @@ def draw(result: Mapping[str, Any]) -> str:
     rows = [row for row in rows if row["rule"] == rule]
     sizes = [row for row in rows if row["clip"] is None]
     nets = [row for row in rows if row["clip"] is not None]
-    machine = result["machine"]
-    level = f", {machine['level']}" if machine["level"] else ""
-    where = f"{machine['processor']}, {machine['threads']} threads{level}"
-    title = f"One {TITLES.get(rule, rule)} step in float32: {where}"
-    note = "Numbers: the best peer's time over Schuss's. Medians; lower is faster."
+    title = f"One {TITLES.get(rule, rule)} step in float32: {heading(result)}"
     parts = [text(32, 32, title if rows else "Nothing was measured", 'class="title"')]
     parts += legend(everyone(rows), any(row["ceiling"] for row in rows))
     panels: list[tuple[str, Callable[..., list[str]], list[Mapping[str, Any]]]] = []
@@ -205,16 +212,20 @@ def draw(result: Mapping[str, Any]) -> str:
     if nets:
         panels.append(("Clip to global norm 1, then step", networks, nets))
     edges = [(90.0, 560.0), (660.0, 1120.0)] if len(panels) == 2 else [(90.0, 1120.0)]
-    for (heading, panel, its_rows), (left, right) in zip(panels, edges, strict=False):
+    for (words, panel, its_rows), (left, right) in zip(panels, edges, strict=False):
         parts += panel(its_rows, left, right)
-        parts.append(text(left, TOP - 14, heading, 'class="axis"'))
-    parts.append(text(32, HEIGHT - 16, note, f'fill="{GREY}"'))
+        parts.append(text(left, TOP - 14, words, 'class="axis"'))
+    return framed(title, parts, "Numbers: the best peer's time over Schuss's. Medians; lower is faster.")
+
+
+def framed(title: str, parts: Sequence[str], note: str) -> str:
+    """Return a whole picture of its parts."""
     style = (
         f"text{{font:13px system-ui,sans-serif;fill:{INK}}}.title{{font-size:18px;font-weight:600}}"
         f".axis{{font-weight:600}}.ratio{{font-weight:700;fill:{LOOKS[OURS][0]};"
         "paint-order:stroke;stroke:#fff;stroke-width:4px}"
     )
-    body = "\n".join(parts)
+    body = "\n".join([*parts, text(32, HEIGHT - 16, note, f'fill="{GREY}"')])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'width="{WIDTH}" height="{HEIGHT}" role="img">\n<title>{escape(title)}</title>\n'

@@ -58,6 +58,16 @@ def target_words(row: Row) -> str:
     return "; ".join(words)
 
 
+def heading(result: Row) -> str:
+    """Return where a result was measured, in words."""
+    device, machine = result.get("device"), result["machine"]
+    if device:
+        cuda = device["driver_cuda"]
+        return f"{device['name']}, driver {device['driver'] or 'unknown'} for CUDA {cuda // 1000}.{cuda % 1000 // 10}"
+    level = f", {machine['level']}" if machine["level"] else ""
+    return f"{machine['processor']}, {machine['threads']} threads{level}"
+
+
 def summary_table(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
     """Return title, head and lines: Schuss, a line a row."""
     head = ["rule", "case", "time", "IQR/2", "GB/s", "of ceiling", "best peer", "its time", "ratio"]
@@ -77,6 +87,7 @@ def summary_table(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]
 def peers_table(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
     """Return title, head and lines: everybody's time and its ratio to Schuss's."""
     names = list(dict.fromkeys(name for row in rows for name in (*row["results"], *row["absent"])))
+    names = [name for name in names if any(name in row["results"] for row in rows)]
     lines = []
     for row in rows:
         line = [row["rule"], row["case"]]
@@ -91,6 +102,19 @@ def peers_table(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
         lines.append(line)
     head = ["rule", "case", "ceiling", *names]
     return "Everybody: median time a step ± half the IQR (ratio to Schuss)", head, lines
+
+
+def device_table(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
+    """Return title, head and lines: what a call takes of the host, and Schuss's other ways."""
+    ways = list(dict.fromkeys(name for row in rows for name in row["ways"]))
+    lines = []
+    for row in rows:
+        ours, best = row["results"].get(OURS), row["results"].get(row["best_peer"])
+        line = [row["rule"], row["case"]]
+        line += [duration(each["host_seconds"]) if each else "–" for each in (ours, best)]
+        line += [duration(row["ways"][name]["seconds"]["median"]) if name in row["ways"] else "" for name in ways]
+        lines.append(line)
+    return "The host's time a call; Schuss's time in other ways", ["rule", "case", OURS, "best peer", *ways], lines
 
 
 def memory_table(memory: Row) -> tuple[str, list[str], list[list[str]]]:
@@ -117,6 +141,8 @@ def tables(result: Row) -> list[tuple[str, list[str], list[list[str]]]]:
     """Return all tables of a result."""
     rows = result["rows"]
     found = [summary_table(rows), peers_table(rows)] if rows else []
+    if rows and result.get("device"):
+        found.append(device_table(rows))
     return [*found, memory_table(result["memory"])] if result["memory"] else found
 
 
@@ -138,9 +164,7 @@ def reasons(result: Row) -> list[str]:
 
 def show(result: Row) -> None:
     """Print a result."""
-    machine = result["machine"]
-    level = f", {machine['level']}" if machine["level"] else ""
-    print(f"{machine['processor']}, {machine['threads']} threads{level}")
+    print(heading(result))
     try:
         from rich.console import Console
         from rich.table import Table
@@ -159,8 +183,22 @@ def show(result: Row) -> None:
             for line in lines:
                 table.add_row(*line)
             console.print(table)
-    for reason in reasons(result):
+    for reason in [*reasons(result), *beside(result)]:
         print(reason)
+
+
+def beside(result: Row) -> list[str]:
+    """Return what a result of a CUDA device holds beside its rows, in lines."""
+    if not result.get("device"):
+        return []
+    lines = [f"The ceiling: a copy on the device moves {result['copy']['gb_per_s']:,.0f} GB/s, read and written"]
+    for name, told in (result["first_steps"] or {}).items():
+        words = told if isinstance(told, str) else ", ".join(f"{key} {duration(value)}" for key, value in told.items())
+        lines.append(f"First steps, {name}: {words}")
+    for check in result["checks"]:
+        far = ", ".join(f"{name} {value:.1e}" for name, value in check["deviations"].items())
+        lines.append(f"{check['rule']}{' clipped' if check['clip'] else ''}: {far or 'nobody'} from Schuss's parameters")
+    return lines + [f"Left out, the time was up: {row}" for row in result["left_out"]]
 
 
 def plain_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

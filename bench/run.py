@@ -29,6 +29,7 @@ many streams, written in place, sampled in the same rounds; a row that clips has
 stream more.
 """
 ALL = "it is all, none or of"
+DEVICES = ("cpu", "cuda")
 
 
 def listed(text: str) -> list[str]:
@@ -79,6 +80,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("--threads", type=int, help="threads for everybody (all processors)")
     add("--repeats", type=int, help=f"samples of each contestant in a row ({measure.Effort.rounds})")
     add("--quick", action="store_true", help="few and short samples: to see that it works")
+    add("--device", choices=DEVICES, default=DEVICES[0], help="cuda has options of its own: --device cuda --help")
     add("--no-memory", action="store_true", help="leave out the memory row")
     add("--out", type=Path, default=Path("bench-results"), help="folder (bench-results)")
     add("--name", help="name of the files (the processor's)")
@@ -161,7 +163,15 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         0, or 2 for options that make no sense (argparse's own errors and ``--help`` leave by
         SystemExit, as everywhere).
     """
-    options = parser(prog).parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    chooser.add_argument("--device")
+    device, rest = chooser.parse_known_args(words)
+    if device.device == "cuda":
+        from . import cuda
+
+        return cuda.main(rest, prog)
+    options = parser(prog).parse_args(words)
     try:
         rows, contestants, threads = plan(options)
     except ValueError as error:

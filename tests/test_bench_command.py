@@ -17,7 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.append(str(REPOSITORY))
 
-from bench import cases, machine, measure, memory, peers, picture, report, run  # noqa: E402
+from bench import cases, cuda_peers, machine, measure, memory, peers, picture, report, run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +144,12 @@ def test_a_partial_result_has_a_picture_and_tables_too(
 
 
 def test_every_contestant_has_a_colour_a_mark_and_a_name_of_its_own() -> None:
-    assert set(picture.LOOKS) == set(picture.NAMES) == set(peers.BUILDERS)
-    for looks in zip(*picture.LOOKS.values(), strict=True):
-        assert len(set(looks)) == len(looks)
+    pictures = (set(peers.BUILDERS), {*cuda_peers.BUILDERS, *cuda_peers.WAYS})
+    assert set(picture.LOOKS) == set(picture.NAMES) == set.union(*pictures)
+    assert len(set(picture.NAMES.values())) == len(picture.NAMES)
+    for names in pictures:
+        for looks in zip(*(picture.LOOKS[name] for name in names), strict=True):
+            assert len(set(looks)) == len(looks)
 
 
 def test_tables_are_plain_text_without_rich(

@@ -263,7 +263,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     from schuss._engine.cuda import engine, numbers
 
     monkeypatch.setattr(numbers, "LONGEST", 40)
-    monkeypatch.setattr(engine, "LONGEST", 40)
     monkeypatch.setattr(engine, "_REPLAYS", 10)
     return 40
 

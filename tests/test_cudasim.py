@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -298,23 +299,29 @@ def test_numpy_lays_the_structs_out_as_the_compiler_does(measured: dict[str, tup
 
 def test_a_program_that_touches_device_memory_dies(cudasim_folder: Path) -> None:
     code = """
-import ctypes, sys, pathlib, cudasim
-with cudasim.simulated(pathlib.Path(sys.argv[1])):
+import ctypes, signal, sys, pathlib, cudasim
+signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # no handler that would report it
+with cudasim.simulated(pathlib.Path(sys.argv[1])) as cuda:
     import cupy
     a = cupy.ones(4)
     assert a.get()[0] == 1
+    with cuda.arenas[0].opened():  # as while a kernel runs
+        assert ctypes.c_double.from_address(a.data.ptr).value == 1
     print("so far", flush=True)
     print(ctypes.c_double.from_address(a.data.ptr).value)
 """
     done = run_python(code, str(cudasim_folder), env={"PYTHONPATH": os.pathsep.join(sys.path)})
     assert done.stdout == "so far\n"
-    assert done.returncode < 0
+    assert done.returncode == -signal.SIGSEGV
 
 
 def test_the_simulation_leaves_everything_as_it_was(cudasim_folder: Path) -> None:
     from schuss._engine.cuda import builder
 
     before = (builder.compiler, os.environ.get("SCHUSS_CACHE_DIR"), sys.modules.get("cupy"))
+    assert before[0] is not cudasim.compiler(cudasim_folder)
+    assert before[2] is not cudasim.fake_cupy.MODULES["cupy"]
+    assert not str(before[1]).startswith(str(cudasim.compiler().folder))
     with cudasim.simulated(cudasim_folder):
         assert sys.modules["cupy"].__version__
         assert builder.compiler is cudasim.compiler()
