@@ -110,7 +110,9 @@ def assemble(case: Case, names: Sequence[str], arrays: Arrays) -> tuple[dict[str
     return contestants, absent
 
 
-def row_of(case: Case, names: Sequence[str], arrays: Arrays, bandwidth: float, effort: measure.Effort) -> dict[str, Any]:
+def row_of(
+    case: Case, names: Sequence[str], arrays: Arrays, bandwidth: float, effort: measure.Effort
+) -> dict[str, Any]:
     """Return the row of a case, as it stands in the result file.
 
     Parameters

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .cases import TITLES
-from .picture import GREY, TOP, everyone, framed, legend, networks, text
+from .picture import TOP, everyone, framed, legend, networks, text
 from .report import heading
 
 Row = Mapping[str, Any]

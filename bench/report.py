@@ -197,7 +197,9 @@ def beside(result: Row) -> list[str]:
         lines.append(f"First steps, {name}: {words}")
     for check in result["checks"]:
         far = ", ".join(f"{name} {value:.1e}" for name, value in check["deviations"].items())
-        lines.append(f"{check['rule']}{' clipped' if check['clip'] else ''}: {far or 'nobody'} from Schuss's parameters")
+        lines.append(
+            f"{check['rule']}{' clipped' if check['clip'] else ''}: {far or 'nobody'} from Schuss's parameters"
+        )
     return lines + [f"Left out, the time was up: {row}" for row in result["left_out"]]
 
 

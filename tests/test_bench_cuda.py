@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -27,7 +26,6 @@ def tiny(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small networks on the simulated device, where no peer has kernels."""
     monkeypatch.setattr(cuda_cases, "NETWORKS", TINY)
     monkeypatch.setattr(cuda_measure, "COPY", 1 << 20)
-    monkeypatch.setattr(sys.modules["cupy"], "__spec__", ModuleSpec("cupy", None))
 
 
 def test_every_row_is_measured_and_peers_are_told_absent(
@@ -71,7 +69,12 @@ def test_the_time_runs_out(tiny: None) -> None:
 
 def test_rows_count_the_bytes_of_each_format() -> None:
     adamw = cases.KNOWN["adamw"]
-    for clip, format_, want in ((None, "float32", 28), (1.0, "float32", 32), (None, "bfloat16", 22), (1.0, "bfloat16", 24)):
+    for clip, format_, want in (
+        (None, "float32", 28),
+        (1.0, "float32", 32),
+        (None, "bfloat16", 22),
+        (1.0, "bfloat16", 24),
+    ):
         case = cuda_cases.Case(adamw, "one", ((1000,),), format_, clip)
         assert case.bytes_moved == 1000 * want
     assert cuda_cases.Case(adamw, "one", ((1000,),), "bfloat16").bytes_with(2) == 14_000

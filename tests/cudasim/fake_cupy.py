@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,11 @@ def device_synchronize() -> None:
     arrays.Device().synchronize()
 
 
+def pointer_attributes(pointer: int) -> Any:
+    arena = now().arena_of(pointer)
+    return SimpleNamespace(device=-2 if arena is None else arena.device, devicePointer=pointer, hostPointer=0)
+
+
 def array(a: Any, dtype: Any = None) -> arrays.ndarray:
     return a.copy().astype(dtype or a.dtype, copy=False) if isinstance(a, arrays.ndarray) else arrays.asarray(a, dtype)
 
@@ -117,6 +123,7 @@ def ascontiguousarray(a: Any) -> arrays.ndarray:
 
 def _module(name: str, **members: Any) -> ModuleType:
     module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)  # as importlib finds those that are loaded
     vars(module).update(members)
     return module
 
@@ -137,6 +144,7 @@ def _modules() -> dict[str, ModuleType]:
         memcpyHostToDevice=simulation.HOST_TO_DEVICE,
         memset=memset,
         memsetAsync=memset_async,
+        pointerGetAttributes=pointer_attributes,
         runtimeGetVersion=driver_version,
         setDevice=set_device,
         streamIsCapturing=stream_is_capturing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -130,11 +131,22 @@ class Stream(_BaseStream):
             queue = now().new_queue(blocking=not non_blocking)
             self.ptr, self.device_id = queue.pointer, queue.device
 
+    @classmethod
+    def from_external(cls, obj: Any) -> Stream:
+        """Another library's: whose device is not known."""
+        version, pointer = obj.__cuda_stream__()
+        assert version == 0
+        assert type(pointer) is int
+        stream = cls.__new__(cls)
+        stream.ptr, stream.device_id = pointer, -1
+        return stream
+
 
 class ExternalStream(_BaseStream):
     """Another library's, by its pointer: `foreign_stream` makes one."""
 
     def __init__(self, ptr: int, device_id: int = -1) -> None:
+        warnings.warn("ExternalStream is deprecated. Use Stream.from_external() instead", DeprecationWarning, 2)
         self.ptr, self.device_id = ptr, device_id
 
 

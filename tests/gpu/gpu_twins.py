@@ -60,6 +60,15 @@ def plain(format_: str = "float32", sizes: Any = (5000, 37, 1)) -> dict[str, tup
     return {f"{format_}-{size}": ((size,), format_, format_) for size in sizes}
 
 
+def replays(gpu: Any, monkeypatch: Any) -> int:
+    """Of a graph, until it runs out of numbers; fewer in a rehearsal, where each takes its time."""
+    from schuss._engine.cuda import numbers
+
+    if gpu.simulated:
+        monkeypatch.setattr(numbers, "LONGEST", 128)
+    return numbers.LONGEST
+
+
 def flat(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a nesting of dict, list and tuple, with their names."""
     if isinstance(tree, Mapping):

@@ -14,7 +14,7 @@ def main() -> None:
     import numpy as np
     import schuss
     from gpu_device import opened
-    from gpu_twins import CupyArrays, FORMATS, Twins, gradient, normal, plain, trees
+    from gpu_twins import FORMATS, CupyArrays, Twins, gradient, normal, plain, trees
 
     with opened(Path(tempfile.gettempdir())) as gpu:
         arrays = CupyArrays(gpu)

@@ -21,9 +21,7 @@ LONGEST = 2.0  # seconds that a kernel may take to compile
 
 def first_steps(*words: str) -> subprocess.CompletedProcess[str]:
     script = str(HERE / "first_steps.py")
-    return subprocess.run(
-        [sys.executable, script, *words], capture_output=True, text=True, timeout=180, check=False
-    )
+    return subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=180, check=False)
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -81,9 +79,7 @@ def test_the_scripts_of_these_tests_run(gpu: Any) -> None:
 
 
 @pytest.mark.parametrize("rule", sorted(schuss.rules()))
-def test_the_device_finds_room_for_a_kernel_in_registers(
-    gpu: Any, rule: str, figure: Callable[[str], None]
-) -> None:
+def test_the_device_finds_room_for_a_kernel_in_registers(gpu: Any, rule: str, figure: Callable[[str], None]) -> None:
     if gpu.simulated:
         pytest.skip("registers are not simulated")
     from schuss import _core

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import schuss
-from gpu_twins import CLASSES, FORMATS, Twins, bits, gradient, normal, plain, same, trees
+from gpu_twins import CLASSES, FORMATS, Twins, bits, gradient, normal, plain, replays, same, trees
 
 pytestmark = pytest.mark.gpu
 
@@ -73,9 +73,7 @@ def test_leaves_sit_out_where_steps_may_be_skipped(arrays: Any) -> None:
 
 def test_ties_are_stepped_once(arrays: Any) -> None:
     params, grads = trees(5, plain())
-    twins = Twins(
-        arrays, schuss.SGD, params, {"momentum": 0.9, "clip": 2.0}, group=lambda p: [p, p["float32-37"]]
-    )
+    twins = Twins(arrays, schuss.SGD, params, {"momentum": 0.9, "clip": 2.0}, group=lambda p: [p, p["float32-37"]])
     for step in range(3):
         twins.step([grads(step), grads(100 + step)["float32-37"]])
     twins.check()
@@ -144,14 +142,15 @@ def test_python_functions_are_schedules(arrays: Any) -> None:
     assert max(asked) == 4, "asked for a step ahead of time"
 
 
-def test_a_schedule_goes_on_past_the_table(gpu: Any, arrays: Any) -> None:
-    """Far more steps than are prepared at a time."""
+def test_a_schedule_goes_on_past_the_table(gpu: Any, arrays: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More steps than are prepared at a time."""
+    steps = replays(gpu, monkeypatch) + 100
     params, grads = trees(10, plain(sizes=(7,)))
-    rate = schuss.schedules.one_cycle(0.1, steps=5000)
+    rate = schuss.schedules.one_cycle(0.1, steps=steps + 10)
     twins = Twins(arrays, schuss.Adam, params, {"lr": rate})
     given = grads(0)
     there = twins.to_device(given)
-    for _ in range(4200):
+    for _ in range(steps):
         twins.want.step(given)
         twins.got.step(there)
     twins.check()
@@ -199,6 +198,7 @@ def test_strided_parameters_and_gradients(arrays: Any, name: str, format_: str) 
 
 def test_views_of_many_dimensions(arrays: Any) -> None:
     """Eight that do not merge into one another, and no more."""
+
     def look(x: Any) -> Any:
         return x[(slice(None, None, 2),) * x.ndim]
 

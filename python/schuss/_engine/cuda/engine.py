@@ -131,12 +131,16 @@ class Engine:
         self._load_kernels(real, takes)
         call = self._call + 1
         self._cover(call, stream, capturing)
-        tables = self._tables_for(fresh or change != _SAME, capturing, stream)
+        changed = fresh or change != _SAME
+        tables = self._tables_for(changed, capturing, stream)
+        tables.reserve(call, self._done, stream, capturing, changed)
+        if not capturing:
+            self._make_spare(stream)
         # From here on nothing is refused.
         self._call = call
         self._planned = True
         self.state.release(stream)
-        tables.send(self.leaves.host, call, self._done, stream, capturing, fresh, change != _SAME)
+        tables.send(self.leaves.host, stream, capturing, fresh)
         if capturing:
             self.state.captured = True
             self.numbers.pin([*self.leaves.keys, *self._point.keys])
@@ -152,8 +156,6 @@ class Engine:
             self._launch_real(stream)
         fetch = Fetch(self.device, self.state.reports, stream, call, captured)
         self._close(real, pending)
-        if not capturing:
-            self._make_spare(stream)
         if real and self._options["nonfinite"] == "raise":
             self._raise_if_skipped(fetch)
         return _core.lazy_step_info(fetch, 0 if real else pending)

@@ -61,24 +61,26 @@ class Point:
         leaves = self._engine.leaves
         if self.is_ready(rows):
             return False
-        if self._backup is None:
-            self._make_backup(stream)
-        self._leaves_block = runtime.Block(rows.nbytes, stream)
-        runtime.send_now(self._leaves_block.ptr, rows, stream)
+        backup, starts = self._backup, self._starts
+        if backup is None or starts is None:
+            backup, starts = self._make_backup(stream)
+        host_views = np.concatenate(leaves.host.views[: leaves.host.fixed_views] or [np.zeros(1, layout.View)])
+        block, views = runtime.Block(rows.nbytes, stream), runtime.Block(host_views.nbytes, stream)
+        # All of it is there.
+        self._backup, self._starts, self._leaves_block, self._views = backup, starts, block, views
         self._sent = rows.tobytes()
-        views = np.concatenate(leaves.host.views[: leaves.host.fixed_views] or [np.zeros(1, layout.View)])
-        self._views = runtime.Block(views.nbytes, stream)
-        runtime.send_now(self._views.ptr, views, stream)
+        runtime.send_now(block.ptr, rows, stream)
+        runtime.send_now(views.ptr, host_views, stream)
         return True
 
-    def _make_backup(self, stream: Any) -> None:
+    def _make_backup(self, stream: Any) -> tuple[runtime.Block, runtime.Block]:
         leaves = self._engine.leaves
         sizes = leaves.counts * np.array(layout.SIZES)[leaves.formats]
         ends = np.cumsum([runtime.rounded(int(size)) for size in sizes])
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-        self._backup = runtime.Block(int(ends[-1]), stream)
-        self._starts = runtime.Block(starts.nbytes, stream)
-        runtime.send_now(self._starts.ptr, starts, stream)
+        backup, block = runtime.Block(int(ends[-1]), stream), runtime.Block(starts.nbytes, stream)
+        runtime.send_now(block.ptr, starts, stream)
+        return backup, block
 
     def fill_launch(self, launch: Any) -> None:
         backup, leaves, views, starts = self.held

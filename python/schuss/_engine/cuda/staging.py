@@ -28,8 +28,9 @@ class Staging:
         if len(self._pieces) < self._turns and (
             not self._pieces or self._calls[(self._at + 1) % len(self._calls)] > done
         ):
+            piece = runtime.Pinned(self.size)
             self._at += 1
-            self._pieces.insert(self._at, runtime.Pinned(self.size))
+            self._pieces.insert(self._at, piece)
             self._calls.insert(self._at, call)
             return self._pieces[self._at]
         self._at = (self._at + 1) % len(self._pieces)

@@ -52,6 +52,7 @@ class Tables:
         self._block = runtime.Block(size, stream)
         self._staging = Staging(size, _TURNS)
         self._graph: runtime.Pinned | None = None
+        self._piece: runtime.Pinned | None = None
         self._sent = self._held = False
 
     def fits(self, host: HostTables) -> bool:
@@ -78,10 +79,14 @@ class Tables:
         """Whether a graph holds them: every replay sends what they were when it was captured."""
         return self._held
 
-    def send(
-        self, host: HostTables, call: int, done: int, stream: Any, capturing: bool, fresh: bool, moved: bool
-    ) -> None:
-        """What of the host's tables is not on the device yet, before the launches of `call`."""
+    def reserve(self, call: int, done: int, stream: Any, capturing: bool, changed: bool) -> None:
+        """Have what `send` needs: only this may fail."""
+        self._piece = None
+        if not capturing and not self._held and (changed or not self._sent):
+            self._piece = self._staging.next(call, done, stream)
+
+    def send(self, host: HostTables, stream: Any, capturing: bool, fresh: bool) -> None:
+        """What of the host's tables is not on the device yet, before the launches of the call reserved for."""
         if capturing and not self._held:
             self._held = True
             assert self._graph
@@ -89,12 +94,12 @@ class Tables:
         if self._graph and self._held:  # the graph may not have run yet, or others have not
             runtime.send(self._block.ptr, self._graph.ptr, self._graph.size, stream)
             return
-        if self._sent and not fresh and not moved:
+        if self._piece is None:
             return
         sources_only = self._sent and not fresh
-        pinned = self._staging.next(call, done, stream)
-        self._write(pinned, host, sources_only)
-        runtime.send(self._block.ptr, pinned.ptr, host.sources.nbytes if sources_only else pinned.size, stream)
+        self._write(self._piece, host, sources_only)
+        size = host.sources.nbytes if sources_only else self._piece.size
+        runtime.send(self._block.ptr, self._piece.ptr, size, stream)
         self._sent = True
 
     def _write(self, pinned: runtime.Pinned, host: HostTables, sources_only: bool) -> None:
