@@ -207,6 +207,17 @@ def test_tests_of_every_rule_take_it_in_and_pass(site: tuple[Path, Path]) -> Non
     assert int(passed[1]) > 50
 
 
+def test_its_cuda_kernel_steps_as_the_cpu_does(site: tuple[Path, Path]) -> None:
+    """On the simulator, by the tests of every rule."""
+    done = inside(
+        site, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_cuda_bits.py", "-k", "signsgd", "-x"
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"\d+ (passed|skipped)", done.stdout), done.stdout[-3000:]
+    text = told(site, 'import json, schuss; print(json.dumps(schuss.kernel_source("signsgd").text))')
+    assert "schuss::map_phase<schuss::SignSGD, schuss::SignSGDSlots, schuss::Variant<1u, float, float>>" in text
+
+
 def test_a_rule_without_its_oracle_is_noticed(site: tuple[Path, Path]) -> None:
     """The gate itself: this repository's own oracles against the copy's rules."""
     paths = os.pathsep.join([str(site[1]), str(REPOSITORY / "tests")])
