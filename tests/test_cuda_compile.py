@@ -6,11 +6,12 @@ For sm_75, 80, 86, 89, 90, 100 and 120:
 - the point kernels of rules that have one, for every mask, the three gradients of a parameter's format in one kernel;
 - the kernels that serve every rule.
 
-Of each, ptxas reports no spill and no stack frame, and few enough registers for a block to be resident; of the map
-kernels, PTX has the vector accesses that every stream needs. In one kernel for trees of several formats: every rule
-and mask for sm_90, adamw for the others. What the machine runs is read where nvdisasm is found (the pip wheel of the
-test extra, or on PATH): 16-byte loads and stores for every stream, of every rule and mask in three pairs of formats
-for sm_90, of adamw for the others. A table of registers and seconds: ``pytest -rP tests/test_cuda_compile.py``.
+Of each, ptxas reports no spill and no stack frame, and few enough registers for a block to be resident, and PTX has
+no contracted, flushing or approximate operation; of the map kernels, it has the vector accesses that every stream
+needs. In one kernel for trees of several formats: every rule and mask for sm_90, adamw for the others. What the
+machine runs is read where nvdisasm is found (the pip wheel of the test extra, or on PATH): 16-byte loads and stores
+for every stream, of every rule and mask in three pairs of formats for sm_90, of adamw for the others. A table of
+registers and seconds: ``pytest -rP tests/test_cuda_compile.py``.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ def compiled(kind: str, rule: str | None, variants: list[source.Variant], arch: 
     memory = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", built.log)
     assert len(registers) == len(memory) == 1, built.log
     assert "warning" not in built.log, built.log
+    # Each operation rounds as IEEE 754 says; only a sum of exact squares is fused.
+    inexact = re.findall(r"\S*(?:\.ftz|\.approx|div\.full)\S*", built.ptx)
+    fused = [] if kind == "sum" else re.findall(r"fma\.\S+", built.ptx)
+    assert inexact + fused == [], title
     stack, *spills = map(int, memory[0])
     made = Compiled(title, int(registers[0]), stack, sum(spills), seconds, built.cubin, built.ptx)
     print(f"{made.registers:4} registers  {made.seconds:5.2f} s  {title}")

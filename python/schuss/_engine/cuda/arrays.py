@@ -89,7 +89,7 @@ class _Call:
             return
         kernel = runtime.kernel(self.device.index, kind, rule, variants)
         blocks = min(len(self.chunks), runtime.resident_blocks(kernel, self.device.index))
-        runtime.launch(kernel, blocks, self.launch, self.stream)
+        runtime.launch(kernel, blocks, runtime.as_argument(self.launch), self.stream)
 
 
 def _norms(call: _Call) -> tuple[float, list[float]]:

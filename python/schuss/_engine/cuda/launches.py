@@ -21,6 +21,7 @@ class Launches:
         self._rule = rule
         self._kernels: dict[tuple[str, tuple[Variant, ...]], tuple[Any, int]] = {}
         self.struct = np.zeros((), layout.Launch)
+        self._argument = runtime.as_argument(self.struct)
 
     def kernel(self, kind: str, variants: tuple[Variant, ...] = ()) -> tuple[Any, int]:
         """A kernel and how many of its blocks the device holds; compiled where it is met for the first time."""
@@ -31,6 +32,7 @@ class Launches:
         return self._kernels[key]
 
     def run(self, kind: str, stream: Any, variants: tuple[Variant, ...] = (), struct: Any = None) -> None:
+        argument = self._argument if struct is None else runtime.as_argument(struct)
         struct = self.struct if struct is None else struct
         its, resident = self.kernel(kind, variants)
         blocks = int(struct["chunk_count"])
@@ -39,4 +41,4 @@ class Launches:
         elif kind == "finish":
             by_leaf = int(struct["flags"]) & layout.BY_LEAF
             blocks = min(int(struct["leaf_count"]), _MOST_LEAF_BLOCKS) if by_leaf else 1
-        runtime.launch(its, max(1, min(blocks, resident)), struct, stream)
+        runtime.launch(its, max(1, min(blocks, resident)), argument, stream)

@@ -191,6 +191,8 @@ def put(to: int, host: np.ndarray[Any, Any]) -> None:
     host = np.ascontiguousarray(host)
     if host.nbytes:
         cupy().cuda.runtime.memcpy(to, host.ctypes.data, host.nbytes, _HOST_TO_DEVICE)
+        # From pageable memory it returns before the last of it has landed, and other streams would not wait for it.
+        cupy().cuda.runtime.streamSynchronize(0)
 
 
 def fill(to: int, count: int, dtype: Any, value: float) -> None:
@@ -228,8 +230,13 @@ def kernel(device: int, kind: str, rule: str | None, variants: tuple[Variant, ..
         return cupy().RawModule(path=str(path)).get_function("schuss_kernel")
 
 
-def launch(its_kernel: Any, blocks: int, launch_struct: np.ndarray[Any, Any], stream: Any) -> None:
-    its_kernel((blocks,), (256,), (launch_struct,), stream=stream)
+def as_argument(struct: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The same memory without its fields: of those CuPy would have NumPy make a list at every launch."""
+    return struct.view(f"V{struct.dtype.itemsize}")
+
+
+def launch(its_kernel: Any, blocks: int, argument: np.ndarray[Any, Any], stream: Any) -> None:
+    its_kernel((blocks,), (256,), (argument,), stream=stream)
 
 
 def resident_blocks(its_kernel: Any, device: int) -> int:
