@@ -1,4 +1,4 @@
-"""``schuss bench --device cuda``: the optimizers on a CUDA device, against its copy bandwidth and every installed peer."""
+"""``schuss bench --device cuda``: a CUDA device, its copy bandwidth, every installed peer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -148,8 +149,9 @@ def run(
     effort: measure.Effort,
     seconds: float = 240.0,
     with_first_steps: bool = True,
+    keep: Callable[[dict[str, Any]], Any] = lambda _: None,
 ) -> dict[str, Any]:
-    """Measure the rows and return the result, ready for JSON."""
+    """Measure the rows and return the result, ready for JSON; `keep` is given it whenever it has grown."""
     from schuss._engine.cuda import runtime
 
     started = time.perf_counter()
@@ -175,23 +177,24 @@ def run(
     say(f"a copy moves {result['copy']['gb_per_s']:,.0f} GB/s")
     if with_first_steps:
         result["first_steps"] = first_steps()
-    result["checks"] = cuda_measure.checks(cupy, list(dict.fromkeys(row.rule.name for row in rows)), contestants)
+    rules = list(dict.fromkeys(row.rule.name for row in rows))
+    result["checks"] = cuda_measure.checks(cupy, rules, contestants) if seconds > 0 else []
     for _, some in groupby(rows, lambda row: (row.network, row.format)):
         arrays = None
         for row in some:
-            if time.perf_counter() - started > seconds:
-                result["left_out"].append(f"{row.rule.name} {row.name}")
+            name, begun = f"{row.rule.name} {row.name}", time.perf_counter()
+            if begun - started > seconds:
+                result["left_out"].append(f"{name}: the time was up")
                 continue
-            begun = time.perf_counter()
-            if arrays is None:
-                try:
-                    arrays = cuda_cases.Arrays(cupy, row.shapes, row.format)
-                except MemoryError as error:
-                    result["left_out"].append(f"{row.rule.name} {row.name}: {error}")
-                    continue
-            result["rows"].append(cuda_measure.row_of(row, contestants, arrays, bandwidth, effort))
+            try:
+                arrays = arrays or cuda_cases.Arrays(cupy, row.shapes, row.format)
+                result["rows"].append(cuda_measure.row_of(row, contestants, arrays, bandwidth, effort))
+            except Exception as error:  # the other rows are worth having
+                traceback.print_exc()
+                result["left_out"].append(f"{name}: {type(error).__name__}: {error}")
             cuda_measure.tidy(cupy)
-            say(f"{row.rule.name} {row.name}: {time.perf_counter() - begun:.1f} s")
+            say(f"{name}: {time.perf_counter() - begun:.1f} s")
+        keep(result)
     result["seconds"] = time.perf_counter() - started
     return result
 
@@ -211,15 +214,22 @@ def main(argv: Sequence[str], prog: str | None = None) -> int:
     effort = cuda_measure.QUICK if options.quick else cuda_measure.EFFORT
     if options.repeats is not None:
         effort = replace(effort, rounds=options.repeats, least=min(effort.least, options.repeats))
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    def path(result: dict[str, Any], suffix: str) -> Path:
+        return options.out / f"{options.name or machine.slug(result['device']['name'])}{suffix}"
+
+    def keep(result: dict[str, Any]) -> None:
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        path(result, ".json").write_text(text, encoding="utf-8")
+
     try:
-        result = run(rows, contestants, effort, options.seconds, not options.no_first_step)
-    except ImportError as error:
+        result = run(rows, contestants, effort, options.seconds, not options.no_first_step, keep)
+    except (ImportError, RuntimeError) as error:  # no CuPy, no driver, no device
         print(f"error: {error}", file=sys.stderr)
         return 1
-    name = options.name or machine.slug(result["device"]["name"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    data, drawing = options.out / f"{name}.json", options.out / f"{name}.svg"
-    data.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    keep(result)
+    data, drawing = path(result, ".json"), path(result, ".svg")
     drawing.write_text(cuda_picture.draw(result), encoding="utf-8")
     report.show(result)
     print(f"\n{data}\n{drawing}")

@@ -55,7 +55,7 @@ class Case:
         return elements(self.shapes)
 
     def bytes_with(self, slot: int) -> int:
-        """Bytes that a step must move, with slots of so many bytes: each stream once, gradients once more for a norm."""
+        """Bytes that a step must move, its slots of so many: each stream once, gradients once more for a norm."""
         own = FORMATS[self.format] * (3 + (self.clip is not None or self.scaled))
         return self.elements * (own + 2 * slot * self.rule.slots)
 

@@ -38,7 +38,7 @@ class Timed:
 
     def sample(self) -> float:
         contestant = self.contestant
-        if hasattr(contestant, "refresh"):
+        if isinstance(contestant, cuda_peers.Graph):
             contestant.refresh(self.calls + 1 + HOST_CALLS)
         self.cuda.runtime.deviceSynchronize()
         begun = time.perf_counter()
@@ -52,7 +52,7 @@ class Timed:
 
 
 def copy_bandwidth(cupy: Any, times: int) -> dict[str, Any]:
-    """Measure a copy on the device, the ceiling: bytes a second, counted where they are read and where they are written.
+    """Measure a copy on the device, the ceiling; its bytes count where they are read and where they are written.
 
     Returns
     -------
@@ -100,14 +100,16 @@ def ways(case: Case, names: Sequence[str]) -> list[str]:
 
 def assemble(case: Case, names: Sequence[str], arrays: Arrays) -> tuple[dict[str, Any], dict[str, str]]:
     """Build the contestants of a row; return also why others are absent."""
-    contestants: dict[str, Any] = {}
-    absent: dict[str, str] = {}
-    for name in names:
-        try:
-            contestants[name] = cuda_peers.build(name, case, arrays)
-        except Absent as reason:
-            absent[name] = str(reason)
-    return contestants, absent
+    built = {name: attempt(name, case, arrays) for name in names}
+    absent = {name: str(each) for name, each in built.items() if isinstance(each, Absent)}
+    return {name: each for name, each in built.items() if name not in absent}, absent
+
+
+def attempt(name: str, case: Case, arrays: Arrays) -> cuda_peers.Contestant | Absent:
+    try:
+        return cuda_peers.build(name, case, arrays)
+    except Absent as reason:
+        return reason
 
 
 def row_of(

@@ -12,14 +12,14 @@ from .cuda_cases import FORMATS, Arrays, Case
 from .cuda_handwritten import ByHand
 from .peers import OURS, Absent, schuss_class
 
-REPLAYS = 4096  # of a graph, until its numbers are renewed
+REPLAYS = 4000  # of a graph, until its numbers are renewed: they last for 4,096
 SCALE = 1.0  # of the loss, where one is divided out: torch does it in place, step after step
 NEVER = 10**9  # steps until it grows
 DEVICE = "cuda"  # by torch's name
 
 
 class Contestant(Protocol):
-    """Queues steps on the current stream, or on one of its own."""
+    """Queues steps on the current stream, or on ``stream`` where it has one of its own."""
 
     bytes_moved: int
 
@@ -100,14 +100,8 @@ def torch_module() -> Any:
 class Torch:
     """``optimizer.step()``, after ``clip_grad_norm_`` and a ``GradScaler`` where the row has them."""
 
-    def __init__(self, case: Case, arrays: Arrays, make: Callable[..., Any] | None = None, **form: bool) -> None:
+    def __init__(self, case: Case, arrays: Arrays, make: Callable[..., Any], **form: bool) -> None:
         self.torch = torch = torch_module()
-        if make is None:
-            if case.rule.name not in KNOWN:
-                raise Absent(f"torch has no {case.rule.name} in this benchmark")
-            if case.rule.name == "rmsprop" and form.pop("fused"):
-                raise Absent("torch has no fused RMSprop")
-            make = getattr(torch.optim, TITLES[case.rule.name])
         self.clip = case.clip
         params, grads = arrays.for_torch()
         self.tensors = [torch.nn.Parameter(p) for p in params]
@@ -139,8 +133,18 @@ class Torch:
                     scaler.update()
 
 
-def torch_form(**form: bool) -> Callable[..., Contestant]:
-    return lambda case, arrays: Torch(case, arrays, **form)
+def torch_form(foreach: bool, fused: bool) -> Callable[[Case, Arrays], Contestant]:
+    """Return what makes ``torch.optim``'s own in a form; RMSprop does not know the word fused."""
+
+    def build(case: Case, arrays: Arrays) -> Contestant:
+        if case.rule.name not in KNOWN:
+            raise Absent(f"torch has no {case.rule.name} in this benchmark")
+        if case.rule.name == "rmsprop" and fused:
+            raise Absent("torch has no fused RMSprop")
+        form = {"foreach": foreach} if case.rule.name == "rmsprop" else {"foreach": foreach, "fused": fused}
+        return Torch(case, arrays, getattr(torch_module().optim, TITLES[case.rule.name]), **form)
+
+    return build
 
 
 class Bitsandbytes(Torch):
@@ -154,17 +158,18 @@ class Bitsandbytes(Torch):
         self.bytes_moved = case.bytes_with(FLOAT)
 
 
+APEX = {"adamw": "FusedAdam", "adam": "FusedAdam", "sgd": "FusedSGD", "adagrad": "FusedAdagrad"}
+
+
 class Apex(Torch):
     """Its fused optimizers."""
 
-    NAMES = {"adamw": "FusedAdam", "adam": "FusedAdam", "sgd": "FusedSGD", "adagrad": "FusedAdagrad"}
-
     def __init__(self, case: Case, arrays: Arrays) -> None:
         optimizers = installed("apex.optimizers")
-        if case.rule.name not in self.NAMES or case.scaled:
+        if case.rule.name not in APEX or case.scaled:
             raise Absent(f"apex has no {case.rule.name} in this benchmark")
-        make = getattr(optimizers, self.NAMES[case.rule.name])
-        form = {"adam_w_mode": case.rule.name == "adamw"} if self.NAMES[case.rule.name] == "FusedAdam" else {}
+        make = getattr(optimizers, APEX[case.rule.name])
+        form = {"adam_w_mode": case.rule.name == "adamw"} if APEX[case.rule.name] == "FusedAdam" else {}
         super().__init__(case, arrays, make, **form)
         self.bytes_moved = case.bytes_with(FLOAT)
 

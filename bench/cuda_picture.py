@@ -29,7 +29,11 @@ def draw(result: Mapping[str, Any]) -> str:
     """
     rows = [row for row in result["rows"] if row["results"]]
     rule = rows[0]["rule"] if rows else ""
-    rows = [{**row, "results": {**row["results"], **row["ways"]}} for row in rows if row["rule"] == rule]
+    rows = [
+        {**row, "results": {**row["results"], **row["ways"]}}
+        for row in rows
+        if row["rule"] == rule and not row["scaled"]
+    ]
     title = f"One {TITLES.get(rule, rule)} step: {heading(result)}" if rows else "Nothing was measured"
     parts = [text(32, 32, title, 'class="title"')]
     parts += legend(everyone(rows), True, "ceiling: a copy of as many bytes") if rows else []

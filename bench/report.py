@@ -200,7 +200,18 @@ def beside(result: Row) -> list[str]:
         lines.append(
             f"{check['rule']}{' clipped' if check['clip'] else ''}: {far or 'nobody'} from Schuss's parameters"
         )
-    return lines + [f"Left out, the time was up: {row}" for row in result["left_out"]]
+    lines += [f"Left out: {row}" for row in result["left_out"]]
+    return [*lines, *verdict(result["rows"])]
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """Return how many targets are met, and in which rows one is missed."""
+    judged = [target["met"] for row in rows for target in row["targets"]]
+    missed = [row for row in rows if any(target["met"] is False for target in row["targets"])]
+    counts = ", ".join(
+        f"{judged.count(met)} {word}" for met, word in ((True, "met"), (False, "missed"), (None, "open"))
+    )
+    return [*(f"Missed: {row['rule']} {row['case']}: {target_words(row)}" for row in missed), f"Targets: {counts}"]
 
 
 def plain_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

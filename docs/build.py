@@ -91,10 +91,14 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
 
 
-def newest(folder: Path) -> Path | None:
-    """The result that was measured last, by its own date."""
-    dated = [(json.loads(path.read_text(encoding="utf-8")), path) for path in folder.glob("*.json")]
-    dated = [(result["machine"]["date"], path) for result, path in dated if "machine" in result and result.get("rows")]
+def newest(folder: Path, on_cuda: bool = False) -> Path | None:
+    """The result that was measured last, by its own date; of CPUs, or of CUDA devices."""
+    found = [(json.loads(path.read_text(encoding="utf-8")), path) for path in folder.glob("*.json")]
+    dated = [
+        (result["machine"]["date"], path)
+        for result, path in found
+        if "machine" in result and result.get("rows") and ("device" in result) == on_cuda
+    ]
     return max(dated)[1] if dated else None
 
 
@@ -106,12 +110,12 @@ def figures(path: Path | None) -> str:
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     parts = [
-        f"{machine['processor']}, {machine['threads']} threads, {machine['level']}, {machine['system']}; {versions}. "
+        f"{report.heading(result)}, {machine['system']}; {versions}. "
         f"Measured on {machine['date'][:10]}: `{path.name}`. {result['method']['text']}"
     ]
     for title, head, lines in report.tables(result):
         parts += [f"### {title}", table(head, lines, left=2 if head[0] == "rule" else 1)]
-    parts += [f"- {reason}" for reason in report.reasons(result)]
+    parts += [f"- {reason}" for reason in [*report.reasons(result), *report.beside(result)]]
     return "\n\n".join(parts)
 
 
@@ -126,7 +130,8 @@ def build(out: Path, results: Path | None) -> list[Path]:
     """Write everything; returns the files."""
     out.mkdir(parents=True, exist_ok=True)
     rules = f"[Rules](rules.md): the {len(schuss.rules())} of this version, with hypers, slots, papers and costs."
-    made = {"rules": rules, "figures": figures(results)}
+    device = newest(HERE.parent / "bench" / "results", on_cuda=True)
+    made = {"rules": rules, "figures": figures(results), "figures on a device": figures(device)}
     pages = {path.name: page(path.read_text(encoding="utf-8"), made) for path in sorted(HERE.glob("*.md"))}
     pages["rules.md"] = rules_page()
     written = []

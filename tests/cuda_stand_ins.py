@@ -96,6 +96,9 @@ class Engine:
     def added(self) -> None:
         self.heard("added", len(self.session.leaf_facts()))
 
+    def hold(self, things: list[Any]) -> None:
+        pass
+
     def changed(self) -> None:
         self.heard("changed")
 
@@ -163,12 +166,12 @@ class Cuda:
         self.waited: list[tuple[int, int]] = []
         self.fails: BaseException | None = None
 
-    def current_stream(self, device: int) -> int:
+    def current_stream(self, device: int, of_torch: bool) -> int:
         if self.fails:
             raise self.fails
         return self.stream
 
-    def wait(self, device: int, stream: int) -> None:
+    def wait(self, device: int, stream: int, of_torch: bool) -> None:
         self.waited.append((device, stream))
 
     def device_of(self, pointer: int) -> int:

@@ -17,7 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.append(str(REPOSITORY))
 
-from bench import cases, cuda_peers, machine, measure, memory, peers, picture, report, run  # noqa: E402
+from bench import cases, cuda_cases, cuda_peers, machine, measure, memory, peers, picture, report, run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,6 @@ def test_importing_the_benchmark_imports_no_peer() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", [cases, machine, measure, memory, peers, picture, report, run])
+@pytest.mark.parametrize("module", [cases, cuda_cases, machine, measure, memory, peers, picture, report, run])
 def test_examples_in_docstrings_run(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

@@ -36,6 +36,8 @@ class World:
             return make(CLASSES[rule], scaler, **common)(groups)
 
         params = {name: normal(k, n, DTYPES[p]) for k, (name, (n, p, _)) in enumerate(self.leaves.items())}
+        for values in params.values():
+            values[::17] = -0.0  # which only a bit tells from zero
         self.twins = Twins(build, params, self.layouts, self.nest)
 
     def nest(self, tree: Tree) -> list[Tree]:
@@ -96,7 +98,7 @@ def test_clipped_scaled_and_overflowing_steps_are_the_cpu_s(cuda: Any, rule: str
 
 
 @pytest.mark.parametrize("clip", [None, 1.0], ids=["plain", "clipped"])
-@pytest.mark.parametrize("shape", [(3, 5, 7), (61, 83), (1, 4), (4, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 5, 7), (61, 49), (1, 4), (4, 1, 2, 3)], ids=str)
 def test_leaves_of_every_layout_step_as_on_the_cpu(cuda: Any, shape: tuple[int, ...], clip: float | None) -> None:
     pairs = [(p, g) for p in LAYOUTS for g in LAYOUTS]
     formats = {f"{p} {g}": PAIRS[k % len(PAIRS)] for k, (p, g) in enumerate(pairs)}
@@ -131,7 +133,7 @@ def test_scalars_and_leaves_of_many_dimensions_step_as_on_the_cpu(cuda: Any) -> 
     shapes: dict[str, tuple[int, ...]] = {"none": (), "ones": (1,) * 12, "many": (2,) * 10, "empty": (3, 0, 2)}
     params = {name: normal(k, shape, np.float32) for k, (name, shape) in enumerate(shapes.items())}
     twins = Twins(make(schuss.AdamW), params)
-    for t in range(2):
+    for _ in range(2):
         twins.step({name: normal(10 + k, shape, np.float32) for k, (name, shape) in enumerate(shapes.items())})
     twins.check()
 

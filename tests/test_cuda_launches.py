@@ -23,7 +23,10 @@ class Run:
         common = {key: schuss.LossScaler(8.0) if key == "scaler" else value for key, value in common.items()}
         self.opt = rule(self.params, **common)
         self.buffers = [
-            {name: cupy.full(p.shape, 0.1 * (t + 1), kinds[k % 3][1]) for k, (name, p) in enumerate(self.params.items())}
+            {
+                name: cupy.full(p.shape, 0.1 * (t + 1), kinds[k % 3][1])
+                for k, (name, p) in enumerate(self.params.items())
+            }
             for t in range(4)
         ]
 
@@ -181,17 +184,45 @@ def test_the_window_is_renewed_without_waiting(cuda: Any, cupy: Any, common: dic
     assert p.get()[0] == host_p[0]
 
 
-def test_a_device_far_behind_is_waited_for_before_memory_grows_without_end(cuda: Any, cupy: Any) -> None:
+@pytest.mark.parametrize("groups", [1, 12])
+def test_a_device_far_behind_is_waited_for_before_memory_grows_without_end(cuda: Any, cupy: Any, groups: int) -> None:
     """Gradients move and hypers change in each of so many steps, of which the device has run none."""
-    run = Run(cupy, {"clip": 1.0, "lr": 0.1})
-    for t in range(300):
-        hypers_set(run, t)
+    params = [{"params": cupy.ones(5)} for _ in range(groups)]
+    opt = schuss.SGD(params, lr=1.0, clip=10.0)
+    gradients = [[cupy.full(5, (t + 1) / 1024) for _ in params] for t in range(4)]
+
+    def some(steps: range) -> None:
+        for t in steps:
+            for k, group in enumerate(opt.groups):
+                group["lr"] = (t % 8 + k + 1) / 64
+            opt.step(gradients[t % 4])
+
+    some(range(300))
     with cuda.counting() as asked:
-        for t in range(300, 900):
-            hypers_set(run, t)
-    assert 0 < asked["synchronize"] < 100
+        some(range(300, 700))
+    assert 0 < asked["synchronize"] < 200
     assert asked["alloc"] + asked["alloc_pinned"] < 20
-    assert run.opt.clock == 900
+    assert opt.clock == 700
+    for k, group in enumerate(params):
+        moved = sum((t % 8 + k + 1) / 64 * (t % 4 + 1) / 1024 for t in range(700))
+        assert group["params"].get().tolist() == [1 - moved] * 5  # exact
+
+
+def test_an_optimizer_of_hundreds_of_groups_is_as_quiet_and_keeps_within_bounds(cuda: Any, cupy: Any) -> None:
+    """As where each layer has a rate of its own."""
+    params = [cupy.ones(3) for _ in range(300)]
+    opt = schuss.AdamW([{"params": p, "lr": 0.001 * (k + 1)} for k, p in enumerate(params)])
+    grads = [cupy.full(3, 0.5) for _ in params]
+    for _ in range(20):
+        opt.step(grads)
+    cuda.drain()
+    with cuda.counting() as asked:
+        for _ in range(200):
+            opt.step(grads)
+            cuda.drain()
+    assert set(asked) <= {"launch", "copy"}, asked
+    for blocks in (cuda.arenas[0].blocks, cuda.pinned.blocks):
+        assert sum(block.size for block in blocks if not block.freed) < 32 << 20
 
 
 # The exceptions.

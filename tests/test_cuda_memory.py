@@ -115,9 +115,7 @@ def test_a_step_that_finds_no_memory_has_not_happened(
     twins.check()
 
 
-def test_a_hyper_whose_slot_finds_no_memory_is_as_it_was(
-    cuda: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hyper_whose_slot_finds_no_memory_is_as_it_was(cuda: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     twins = Twins(make(schuss.Adam), params_of())
     twins.step(grads_of(0))
 
@@ -147,4 +145,3 @@ def test_looking_ahead_that_finds_no_memory_moves_nothing(
         pass
     twins.step(grads_of(1))
     twins.check()
-

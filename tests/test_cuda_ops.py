@@ -35,9 +35,10 @@ def test_a_plain_rule_gives_the_cpus_bits(cuda: Any, cupy: Any, rule: str, setti
     hypers = {**defaults(rule), **setting}
     for n in (5001, 1, 0):
         for step in (1, 7):
-            p = twins_of(cupy, normal(1, n, np.float32), "misaligned" if step == 1 else "every second")
-            g = twins_of(cupy, normal(2, n, np.float32), "dense" if step == 1 else "backwards")
-            slots = {name: twins_of(cupy, each) for name, each in slots_of(rule, setting, p[1]).items()}
+            p = twins_of(cupy, normal(1, n, np.float32), "dense" if n else "every second")
+            g = twins_of(cupy, normal(2, n, np.float32), "dense" if n > 1 else "backwards")
+            lie = "misaligned" if step == 7 else "dense"
+            slots = {name: twins_of(cupy, each, lie) for name, each in slots_of(rule, setting, p[1]).items()}
             for side in (1, 3):
                 function(p[side], g[side], **{name: its[side] for name, its in slots.items()}, step=step, **hypers)
             for host, _, device, _ in (p, g, *slots.values()):

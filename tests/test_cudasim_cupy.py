@@ -164,7 +164,8 @@ def test_streams_that_do_not_block_have_no_order(cuda: Any, cupy: Any, add_one: 
 def test_blocking_streams_and_the_null_stream_are_in_order(cuda: Any, cupy: Any, add_one: Any) -> None:
     a, b, c = cupy.zeros(3), cupy.zeros(3), cupy.zeros(3)
     cuda.drain()
-    other = type("Other", (), {"__cuda_stream__": lambda _, pointer=cudasim.foreign_stream(0): (0, pointer)})()
+    pointer = cudasim.foreign_stream(0)
+    other = type("Other", (), {"__cuda_stream__": lambda _: (0, pointer)})()
     stream = cupy.cuda.Stream.from_external(other)
     add_one(a, a, stream)
     add_one(b, a)

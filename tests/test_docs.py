@@ -24,7 +24,7 @@ if not DOCS.exists():
 PAGES = [*sorted(DOCS.glob("*.md")), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 # Keywords of other libraries that the pages name in code, and of our own functions that are no rules.
-OTHERS = {"decay", "T_max", "dtype", "axis", "atol", "rtol", "start"}
+OTHERS = {"decay", "T_max", "dtype", "axis", "atol", "rtol", "start", "non_blocking", "grad_dtype"}
 
 
 def by_name(path: Path) -> str:
@@ -39,8 +39,12 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", [page for page in PAGES if blocks(page, "python")], ids=by_name)
-def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its blocks in order, in one namespace: sessions as doctests, others as they are."""
+def test_the_code_of_a_page_runs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Its blocks in order, in one namespace: sessions as doctests, others as they are; CUDA's on the simulator."""
+    if re.search(r"^(>>> )?import .*\bcupy\b", path.read_text(encoding="utf-8"), re.M):
+        request.getfixturevalue("cuda")
     for package in ("torch", "jax", "optax", "safetensors"):
         if re.search(rf"^(>>> )?import .*\b{package}\b", path.read_text(encoding="utf-8"), re.M):
             pytest.importorskip(package, reason=f"this page shows {package}")

@@ -221,6 +221,10 @@ bool read_foreign(PyObject* object, ArrayRef& array, Refusal& refusal) {
 
 }  // namespace
 
+bool is_torch(PyObject* object) {
+  return torch_types().tensor && PyObject_TypeCheck(object, torch_types().tensor);
+}
+
 bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal) {
   if (PyObject_TypeCheck(object, py::detail::npy_api::get().PyArray_Type_))
     return read_numpy(object, array, refusal);

@@ -39,6 +39,8 @@ struct ArrayRef {
   bool has_shape(const std::vector<int64_t>& other) const;
 };
 
+bool is_torch(PyObject* object);  // a tensor; false until somebody else has imported torch
+
 // False: refused, and why. A read-only array is not refused here.
 bool read_array(PyObject* object, ArrayRef& array, Refusal& refusal);
 

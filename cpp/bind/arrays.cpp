@@ -4,6 +4,9 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
+#include "cuda_arrays.hpp"
 #include "overlap.hpp"
 #include "schuss/catalog.hpp"
 #include "session.hpp"
@@ -50,6 +53,10 @@ struct Tree {
     int count = 0;
     const Node node = Node::read(tree, count, root);
     std::vector<std::string> wheres;
+    bool any_torch = false;
+    each_leaf(node, nullptr,
+              [&](const Node& leaf, const Path*) { any_torch = any_torch || is_torch(leaf.object.ptr()); });
+    const OnTorchStream on_its_stream(any_torch);
     each_leaf(node, nullptr, [&](const Node& leaf, const Path* path) {
       if (leaf.object.is_none()) return;
       wheres.push_back(path ? path->text(root) : root);
@@ -175,6 +182,8 @@ void apply(const std::string& name, const py::tuple& arrays, int64_t step, const
   rule.check_together(values.data());
   std::vector<ArrayRef> held(2 + rule.slots.size());
   const py::object p = arrays[0], g = arrays[1];
+  const OnTorchStream on_its_stream(
+      std::any_of(arrays.begin(), arrays.end(), [](const py::handle& one) { return is_torch(one.ptr()); }));
   const PlainArray parameter = argument(p, call + "p", held[0], nullptr, true);
   const PlainArray gradient = argument(g, call + "g", held[1], &parameter, false);
   const unsigned mask = rule.mask(values.data());

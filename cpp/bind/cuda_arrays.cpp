@@ -45,13 +45,18 @@ const Hooks& loaded_hooks() {
   return hooks();
 }
 
-int64_t current_stream(int device) { return loaded_hooks().stream(device).cast<int64_t>(); }
+thread_local bool of_torch = false;
+
+int64_t current_stream(int device) { return loaded_hooks().stream(device, of_torch).cast<int64_t>(); }
 
 void set_stream_hook(py::object stream, py::object wait, py::object device_of) {
   hooks() = {std::move(stream), std::move(wait), std::move(device_of)};
 }
 
 }  // namespace
+
+OnTorchStream::OnTorchStream(bool torch) : before_(of_torch) { of_torch = torch; }
+OnTorchStream::~OnTorchStream() { of_torch = before_; }
 
 bool is_cupy(PyObject* object) {
   PyTypeObject* const type = cupy_class();
@@ -97,11 +102,16 @@ bool read_cuda_interface(PyObject* object, ArrayRef& array, Refusal& refusal) {
   array.writable = !truth(data[1]);
   array.torch = false;
   array.device = loaded_hooks().device_of(data[0]).cast<int>();
+  if (array.device < 0)
+    return refusal = {false, kind_of(object) +
+                                 " whose memory no CUDA device knows, expected one that is alive (was its "
+                                 "buffer deleted?)"},
+           false;
   const py::object strides = entry("strides");
   lay_out(array, entry("shape"), strides.is_none() ? py::object() : strides, 1);
   const py::object stream = entry("stream");
   if (!stream.is_none() && stream.cast<int64_t>() != dlpack_stream(array.device))
-    loaded_hooks().wait(array.device, stream);
+    loaded_hooks().wait(array.device, stream, of_torch);
   return check_cuda(array, refusal);
 }
 
@@ -123,10 +133,11 @@ bool check_cuda(const ArrayRef& array, Refusal& refusal) {
 }
 
 void bind_cuda_arrays(py::module_& module) {
-  module.def(
-      "set_stream_hook", &set_stream_hook, py::arg("stream"), py::arg("wait"), py::arg("device_of"),
-      "What asks CUDA: stream(device) -> int, the current one; wait(device, stream), to make the current "
-      "one wait for another; device_of(pointer) -> int.");
+  module.def("set_stream_hook", &set_stream_hook, py::arg("stream"), py::arg("wait"), py::arg("device_of"),
+             "What asks CUDA: stream(device, of_torch) -> int, the current one of CuPy or of torch; "
+             "wait(device, stream, "
+             "of_torch), to make that one wait for another; device_of(pointer) -> int, below 0 where none "
+             "knows it.");
 }
 
 }  // namespace schuss

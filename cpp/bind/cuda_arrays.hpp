@@ -12,6 +12,19 @@ bool is_cupy_at(PyObject* object, const char* data, int dimensions, const int64_
 
 bool read_cuda_interface(PyObject* object, ArrayRef& array, Refusal& refusal);
 
+// While one lives, arrays are made ready for torch's current stream in place of CuPy's: the one to be stepped
+// on.
+class OnTorchStream {
+ public:
+  explicit OnTorchStream(bool torch);
+  ~OnTorchStream();
+  OnTorchStream(const OnTorchStream&) = delete;
+  OnTorchStream& operator=(const OnTorchStream&) = delete;
+
+ private:
+  bool before_;
+};
+
 // The stream that a producer of DLPack is to make its array ready for.
 int64_t dlpack_stream(int device);
 

@@ -47,6 +47,12 @@ py::list leaf_facts(const Session& session) {
   return facts;
 }
 
+py::array_t<bool> frozen_leaves(const Session& session) {
+  py::array_t<bool> flags(session.engine.leaves());
+  for (int i = 0; i < session.engine.leaves(); ++i) flags.mutable_at(i) = session.engine.frozen(i);
+  return flags;
+}
+
 py::dict options(const Session& session) {
   const EngineOptions& its = session.engine.options();
   const bool norm = its.grad_norm || its.scaler || its.clip.kind == ClipKind::global_norm ||
@@ -144,8 +150,12 @@ void Session::settle_device(const std::vector<LeafPlan>& leaves, const std::vect
 
 PyObject* Session::run_on_device(bool flushed) {
   const int change = flushed ? 0 : device_gradients_.take(gradients_);
+  py::list foreign;  // who lent them may use the memory anew as soon as they are let go
+  for (const ArrayRef& array : kept_)
+    if (array.keep) foreign.append(array.keep);
   py::object info;
   try {
+    if (!foreign.empty()) device_engine_.attr("hold")(foreign);
     info = flushed ? device_engine_.attr("flush")() : device_engine_.attr("step")(change);
   } catch (...) {
     device_gradients_.forget();
@@ -172,6 +182,7 @@ void bind_device_session(py::class_<Session>& session) {
           "device",
           [](const Session& s) { return s.device() < 0 ? py::object(py::none()) : py::int_(s.device()); })
       .def("leaf_facts", &leaf_facts)
+      .def("frozen_leaves", &frozen_leaves)
       .def("leaf_name", [](const Session& s, int leaf) { return s.engine.leaf(leaf).name; })
       .def_property_readonly("gradient_pointers",
                              [](const Session& s) { return s.device_gradients().pointers; })

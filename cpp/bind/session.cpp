@@ -1,5 +1,7 @@
 #include "session.hpp"
 
+#include "cuda_arrays.hpp"
+
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -257,6 +259,7 @@ PyObject* Session::step(PyObject* grads) {
   const Turn turn(*this);
   std::fill(gradients_.begin(), gradients_.end(), Gradient{});
   if (grouped_) check_groups();
+  const OnTorchStream on_its_stream(has_torch());
   Walk walk(sources_, *this, device_);
   walk.visit(grouped_ ? root_ : root_.children.front(), grads, nullptr);
   return on_device() ? run_on_device(false) : run(gradients_.data());

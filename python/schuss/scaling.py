@@ -108,6 +108,13 @@ class LossScaler(_core.LossScaler):
         self._pull()
         return super().hysteresis_left
 
+    def __repr__(self) -> str:
+        self._pull()
+        return super().__repr__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # to pickle or copy it: by its numbers alone
+        return _made, (type(self), self.state_dict())
+
     def on_device(self) -> Any:
         """The scale as an array of one float32 on the optimizer's CUDA device, to multiply a loss by without waiting.
 
@@ -174,3 +181,9 @@ class LossScaler(_core.LossScaler):
         self._pull()
         super().load_state_dict(state)
         self._push()
+
+
+def _made(kind: type[LossScaler], state: dict[str, Any]) -> LossScaler:
+    scaler = kind()
+    scaler.load_state_dict(state)
+    return scaler

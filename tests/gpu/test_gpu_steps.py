@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,14 @@ def test_slots_are_arrays_on_the_device_that_may_be_written(gpu: Any, arrays: An
     gpu.write(twins.got.state["float32-37"]["m"], np.full(37, 0.25, np.float32))
     twins.step(grads(1))
     twins.check()
+
+
+def test_a_cost_is_predicted_by_the_bandwidth_of_a_copy(arrays: Any, figure: Callable[[str], None]) -> None:
+    params, _ = trees(21, plain(sizes=(100_000,)))
+    twins = Twins(arrays, schuss.AdamW, params, {"clip": 1.0})
+    want, got = twins.want.cost(), twins.got.cost()
+    assert {name: got[name] for name in ("elements", "bytes_moved", "bytes_kept", "flops")} == {
+        name: want[name] for name in ("elements", "bytes_moved", "bytes_kept", "flops")
+    }
+    assert 0 < got["seconds"] < 1
+    figure(f"{got['bytes_moved']:,} bytes are predicted to take {1e6 * got['seconds']:.1f} µs")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -231,6 +233,15 @@ def test_a_whole_training_step_in_torch_s_graph(
     network.follow()
     network.check()
     assert network.opt.clock == network.want.clock == 16
+
+
+def test_the_example_of_a_graph_learns_as_it_does_on_the_cpu(torch: Any) -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "cuda_graph.py"))
+    want = example["step_by_step"]()
+    got = example["in_a_graph"]()
+    assert len(got) == len(want)
+    np.testing.assert_allclose(got[:20], want[:20], rtol=0.02)
+    assert np.mean(got[-20:]) == pytest.approx(np.mean(want[-20:]), rel=0.3)
 
 
 # Other libraries, by their protocols.

@@ -139,7 +139,8 @@ SCHUSS_FN void map_phase(const Launch& launch) {
   const bool taken = is_taken(launch);
   for (int c = int(blockIdx.x); taken && c < launch.chunk_count; c += int(gridDim.x)) {
     const Chunk chunk = launch.chunks[c];
-    const LeafRow& leaf = launch.leaves[chunk.leaf];
+    const LeafRow leaf =
+        launch.leaves[chunk.leaf];  // a copy: no store can change it, so nothing is read twice
     if (sits_out(leaf)) continue;
     const double scale = gradient_scale(launch, chunk.leaf);
     int32_t k = 0;

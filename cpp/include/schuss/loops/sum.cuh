@@ -10,7 +10,7 @@ constexpr int kWarp = 32;
 // One warp a chunk: its lane l takes elements l, l + 32, …, as lane l of the host's loop.
 template <class G>
 SCHUSS_FN double square_sum_lane(Elements<G> g, int count, int lane) {
-  constexpr int kBatch = 8;  // loads under way
+  constexpr int kBatch = 32 / int(sizeof(G));  // loads under way
   double sum = 0;
   int i = lane;
   if (!g.view) {

@@ -74,7 +74,7 @@ class Engine:
 
     def changed(self) -> None:
         """Leaves were frozen or unfrozen."""
-        self.leaves.read_frozen()
+        self.leaves.frozen_changed = True
         self._planned = False
 
     def changed_hypers(self) -> None:
@@ -105,6 +105,10 @@ class Engine:
             self._of_graphs += things
         else:
             self._retire(*things)
+
+    def hold(self, things: list[Any]) -> None:
+        """Until the step that begins now is done."""
+        self._retire(*things)
 
     def _retire(self, *things: Any) -> None:
         """Let go of what calls under way may still read once they are done."""
@@ -316,7 +320,9 @@ class Engine:
             if self.leaves.uncertain:
                 self._refuse_capture(capturing)
                 self.state.settle()
-            rows, held = self._point.plan(stream), self._point.held
+            keys, held = self._point.choose_keys(), self._point.held
+            self._refuse_capture(capturing and not self.numbers.has(keys))
+            rows = self._point.plan([self.numbers.row(key, stream) for key in keys])
             self._retire(*self.numbers.fit(stream))
             self._refuse_capture(capturing and not self._point.is_ready(rows))
             self._launches.kernel("point", self._point.variants)

@@ -58,7 +58,8 @@ class Leaves:
         self.groups = np.array(groups, np.int32)
         self.sources = np.array(sources, np.int32)
         self.first_source = np.concatenate([[0], np.cumsum(self.sources)[:-1]]).astype(np.int32)
-        self.frozen = np.array(frozen, bool)
+        self._frozen = np.array(frozen, bool)
+        self.frozen_changed = False
         self.count = new
         self.host = HostTables(int(self.sources.sum()), new)
         rows = self.host.leaves
@@ -83,8 +84,11 @@ class Leaves:
         self.send_clocks()
         self._active = self._given = np.zeros(new, bool)
 
-    def read_frozen(self) -> None:
-        self.frozen = np.array([fact[6] for fact in self._session.leaf_facts()], bool)
+    def frozen_now(self) -> _Array:
+        if self.frozen_changed:
+            self._frozen = self._session.frozen_leaves()
+            self.frozen_changed = False
+        return self._frozen
 
     # ---- what steps ----
 
@@ -94,7 +98,8 @@ class Leaves:
             has = np.logical_or.reduceat(self._session.gradient_formats >= 0, self.first_source)
         else:
             has = np.zeros(self.count, bool)
-        return (has | self.accumulated) & ~self.frozen, has & ~self.frozen
+        steps = ~self.frozen_now()
+        return (has | self.accumulated) & steps, has & steps
 
     def other_leaves_step(self, given: bool) -> bool:
         """Whether that is so though the gradients given are of the same leaves, or accumulators stand otherwise."""
@@ -107,8 +112,8 @@ class Leaves:
 
     @property
     def uncertain(self) -> bool:
-        """Whether there is a leaf of which the host does not know how many steps it sat out."""
-        return bool(self._uncertain.any())
+        """Whether there is a leaf that is not frozen and sat out the host does not know how many steps."""
+        return bool((self._uncertain & ~self.frozen_now()).any())
 
     def needs_clocks(self, given: bool) -> bool:
         """Whether a leaf steps again of which the host does not know how many steps it sat out."""

@@ -96,6 +96,8 @@ class Numbers:
             if few:  # so that no step has to make them
                 self._idle[_SHORT] += _Run.make(_UNDER_WAY, _SHORT, stream)
                 self._idle[LONGEST] += _Run.make(2, LONGEST, stream)
+            else:
+                self._idle[_SHORT] += _Run.make(2, _SHORT, stream)
         return self._rows[key].index
 
     def fit(self, stream: Any) -> list[Any]:
@@ -142,12 +144,13 @@ class Numbers:
         Returns the first step without entries: it is `high` or below where a hyper of that step was refused.
         """
         least = high - low + 1
+        few = len(self._rows) <= _RESERVED
         made: list[tuple[_Row, _Run, int]] = []
         try:
             for key, row in self._rows.items():
                 if row.first <= low and high < row.until and not renew:
                     continue
-                count = max(least, LONGEST if row.settled or renew else _SHORT) if ahead else least
+                count = max(least, LONGEST if renew or (few and row.settled) else _SHORT) if ahead else least
                 run = self._take(count, done, stream)
                 made.append((row, run, 0))
                 entries = self._session.fill(*key, low, run.pinned.bytes[: count * layout.Entry.itemsize])
@@ -187,6 +190,8 @@ class Numbers:
         free = next((run for run in fitting if run.free_from <= done), None)
         if free is None and len(fitting) >= _UNDER_WAY:
             stream.synchronize()
+            for run in fitting:
+                run.free_from = 0
             free = fitting[0]
         if free is None:
             return _Run.make(1, size, stream)[0]

@@ -30,20 +30,25 @@ class Point:
         """Leaves were added."""
         self._backup = self._leaves_block = None
 
-    def plan(self, stream: Any) -> np.ndarray[Any, Any]:
-        """Rows of all leaves, those that are frozen kept but not moved; the keys of their numbers."""
+    def choose_keys(self) -> list[Key]:
+        """Of the numbers of all leaves that move: those that are frozen are kept where they are."""
+        leaves = self._engine.leaves
+        self._moves = ~leaves.frozen_now()
+        columns = np.stack([leaves.groups, leaves.arithmetic, leaves.memory.masks, leaves.behind], axis=1)
+        keys, self._kind = np.unique(columns[self._moves], axis=0, return_inverse=True)
+        self.keys = [Key(int(g), int(a), int(m), None, int(b)) for g, a, m, b in keys]
+        return self.keys
+
+    def plan(self, indices: list[int]) -> np.ndarray[Any, Any]:
+        """The rows of all leaves, with the numbers at these indices for the keys chosen."""
         leaves = self._engine.leaves
         rows = leaves.host.leaves.copy()
-        kinds = (leaves.memory.masks, leaves.formats)
-        codes = kinds[0] * 3 + kinds[1]
+        codes = leaves.memory.masks * 3 + leaves.formats
         known = np.unique(codes)
         self.variants = tuple((int(c) // 3, layout.FORMATS[c % 3], layout.FORMATS[c % 3]) for c in known)
-        rows["variant"] = np.where(leaves.frozen, -1, np.searchsorted(known, codes))
-        columns = np.stack([leaves.groups, leaves.arithmetic, leaves.memory.masks, leaves.behind], axis=1)
-        keys, kind = np.unique(columns, axis=0, return_inverse=True)
-        self.keys = [Key(int(g), int(a), int(m), None, int(b)) for g, a, m, b in keys]
-        order = np.array([self._engine.numbers.row(key, stream) for key in self.keys], np.int32)
-        rows["row"] = order[kind.reshape(-1)]
+        rows["variant"] = np.where(self._moves, np.searchsorted(known, codes), -1)
+        rows["row"] = 0
+        rows["row"][self._moves] = np.array(indices, np.int32)[self._kind.reshape(-1)]
         return rows
 
     def is_ready(self, rows: np.ndarray[Any, Any]) -> bool:

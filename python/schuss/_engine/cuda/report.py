@@ -16,6 +16,7 @@ class Reports:
 
     def __init__(self) -> None:
         self._pinned = runtime.Pinned(_RECORDS * layout.Record.itemsize)
+        self._records = self._pinned.view(layout.Record, 0, _RECORDS)
         self._mail = runtime.Pinned(layout.Mailbox.itemsize)
         self._numbers = self._mail.bytes.view("i8")  # call, steps, starved
         self._starved_told = 0
@@ -75,7 +76,8 @@ class Reports:
     def expect(self, fetch: Fetch) -> Any:
         """The record that a call will fill."""
         self._waiting[fetch.call % _RECORDS] = weakref.ref(fetch)
-        return self._pinned.view(layout.Record, fetch.call % _RECORDS * layout.Record.itemsize)
+        at = fetch.call % _RECORDS
+        return self._records[at : at + 1]
 
 
 class Fetch:

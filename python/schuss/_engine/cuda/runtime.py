@@ -202,14 +202,15 @@ def fill(to: int, count: int, dtype: Any, value: float) -> None:
         put(to + first * piece.itemsize, piece[: count - first])
 
 
-def wait_for(device: int, stream: int) -> None:
-    """What comes on our current stream waits for what is on that one now."""
-    with Device.at(device):
-        cupy().cuda.get_current_stream(device).wait_event(external_stream(stream, device).record())
+def wait_for(device: int, stream: int, of_torch: bool) -> None:
+    """What comes on the current stream waits for what is on that one now."""
+    own = Device.at(device)
+    with own:
+        own.stream(of_torch).wait_event(external_stream(stream, device).record())
 
 
-def current_stream(device: int) -> int:
-    return int(cupy().cuda.get_current_stream(device).ptr)
+def current_stream(device: int, of_torch: bool) -> int:
+    return int(Device.at(device).stream(of_torch).ptr)
 
 
 def device_of(pointer: int) -> int:
