@@ -10,7 +10,6 @@ import pytest
 import schuss
 from cuda_twins import make
 from helpers import raw
-from schuss._engine.cuda import engine, numbers
 from test_cuda_graphs import LR, SHAPES, Captured
 
 
@@ -166,17 +165,14 @@ def test_a_leaf_of_which_a_graph_gives_no_gradient_falls_behind(cuda: Any, cupy:
 
 
 @pytest.mark.parametrize("order", [("w", "b"), ("b", "w")], ids=" ".join)
-def test_a_graph_goes_on_after_leaves_come_and_go(
-    cuda: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+def test_a_graph_of_a_leaf_that_sat_out_elsewhere_is_not_taken_and_told(
+    cuda: Any, cupy: Any, order: tuple[str, str]
 ) -> None:
-    """Numbers are kept by how long a leaf sat out; those that a graph names stay where it looks for them."""
-    monkeypatch.setattr(numbers, "LONGEST", 40)
-    monkeypatch.setattr(engine, "_REPLAYS", 10)
+    """Its numbers are for another clock; those of rows that came and went meanwhile are not mistaken for them."""
     first, second = order
 
     def build(params: Any) -> Any:
-        groups = [{"params": {first: params[first]}, "lr": LR}, {"params": {second: params[second]}, "lr": 0.5}]
-        return schuss.SGD(groups)  # to which clocks of leaves are nothing
+        return schuss.Adam([{"params": {first: params[first]}}, {"params": {second: params[second]}}], lr=0.01)
 
     def nest(grads: Any) -> Any:
         return [{name: grads[name]} for name in order]
@@ -185,6 +181,7 @@ def test_a_graph_goes_on_after_leaves_come_and_go(
     one.eager()
     graph, _ = one.capture(0)
     one.replay(graph, 0)
+    one.check()
     for t in range(100):
         grads = one.draw()
         out = {name: None for k, name in enumerate(order) if t % (2 + k) == 0}
@@ -194,8 +191,32 @@ def test_a_graph_goes_on_after_leaves_come_and_go(
     one.check()
     one.opt.renew()
     for _ in range(3):
-        one.replay(graph, 0)
+        graph.launch(one.stream)
+    with pytest.raises(RuntimeError, match=r"3 replayed steps .*captured anew once a leaf of it sat out"):
+        assert one.opt.clock
     one.check()
+    one.eager()
+    anew, _ = one.capture(0)
+    for _ in range(3):
+        one.replay(anew, 0)
+    one.check()
+
+
+def test_of_two_graphs_that_leave_each_others_leaf_out_the_second_is_not_taken_and_told(cuda: Any, cupy: Any) -> None:
+    one = Captured(cupy, make(schuss.AdamW))
+    one.eager()
+    graphs = []
+    for absent in ("w", "b"):
+        with one.stream:
+            one.opt.step({**one.buffers[0], absent: None})
+            one.stream.begin_capture()
+            one.opt.step({**one.buffers[0], absent: None})
+            graphs.append(one.stream.end_capture())
+    graphs[1].launch(one.stream)  # as it was captured
+    assert one.opt.clock == 4
+    graphs[0].launch(one.stream)  # whose leaf has sat out since
+    with pytest.raises(RuntimeError, match=r"1 replayed steps .*captured anew"):
+        assert one.opt.clock
 
 
 def test_a_graph_goes_on_after_a_group_was_added(cuda: Any, cupy: Any) -> None:

@@ -33,12 +33,16 @@ KEPT = {(rule, tuple(slots_of(rule, its, np.ones(1)))): (rule, its) for rule, it
 def test_a_plain_rule_gives_the_cpus_bits(cuda: Any, cupy: Any, rule: str, setting: dict[str, Any]) -> None:
     function = getattr(schuss.ops, rule)
     hypers = {**defaults(rule), **setting}
+    lying = {
+        1: ("misaligned", "dense", "dense"),
+        2: ("every second", "backwards", "dense"),
+        7: ("dense", "dense", "misaligned"),
+    }
     for n in (5001, 1, 0):
-        for step in (1, 7):
-            p = twins_of(cupy, normal(1, n, np.float32), "dense" if n else "every second")
-            g = twins_of(cupy, normal(2, n, np.float32), "dense" if n > 1 else "backwards")
-            lie = "misaligned" if step == 7 else "dense"
-            slots = {name: twins_of(cupy, each, lie) for name, each in slots_of(rule, setting, p[1]).items()}
+        for step, (of_p, of_g, of_slots) in lying.items():
+            p = twins_of(cupy, normal(1, n, np.float32), of_p)
+            g = twins_of(cupy, normal(2, n, np.float32), of_g)
+            slots = {name: twins_of(cupy, each, of_slots) for name, each in slots_of(rule, setting, p[1]).items()}
             for side in (1, 3):
                 function(p[side], g[side], **{name: its[side] for name, its in slots.items()}, step=step, **hypers)
             for host, _, device, _ in (p, g, *slots.values()):

@@ -135,6 +135,25 @@ def test_a_leaf_that_sits_out_has_its_own_clock(cuda: Any, rule: str, how: str, 
     twins.check()
 
 
+@pytest.mark.parametrize("common", [{}, {"clip": 1.0}], ids=["no skips", "skips"])
+def test_leaves_of_as_many_clocks_as_groups_step_as_on_the_cpu(cuda: Any, common: dict[str, Any]) -> None:
+    """Each clock of each group has numbers of its own: they become many while steps are under way."""
+    names = [f"{group}{leaf}" for group in range(10, 50) for leaf in "ab"]
+
+    def nest(tree: Tree) -> list[Tree]:
+        return [{name: tree[name] for name in names[k : k + 2]} for k in range(0, len(names), 2)]
+
+    def build(params: Tree) -> Any:
+        return schuss.Adam([{"params": each, "lr": 0.01 * k} for k, each in enumerate(nest(params))], **common)
+
+    twins = Twins(build, {name: normal(k, 3, np.float32) for k, name in enumerate(names)}, nest=nest)
+    for t in range(6):
+        grads: Tree = {name: normal(100 * t + k, 3, np.float32) for k, name in enumerate(names)}
+        out = [name for k, name in enumerate(names) if name[-1] == "b" and (t == 1 or (t == 3 and k % 3 == 0))]
+        twins.step({**grads, **dict.fromkeys(out)})
+    twins.check()
+
+
 def test_a_step_in_which_every_gradient_is_none_still_counts(cuda: Any) -> None:
     twins = Twins(make(schuss.AdamW, clip=1.0), params_of())
     for without in (("w", "b", "e", "s"), (), ("w", "b", "e", "s")):

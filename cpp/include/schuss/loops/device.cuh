@@ -79,8 +79,21 @@ SCHUSS_FN bool sits_out(const LeafRow& leaf) { return leaf.variant < 0; }
 // Whether numbers are there for this step: a replayed graph may run past the window that the host prepared.
 SCHUSS_FN bool is_prepared(const Launch& launch) { return launch.state->steps < launch.rows->valid_until; }
 
-SCHUSS_FN bool is_taken(const Launch& launch) {
-  return is_prepared(launch) && !((launch.flags & kTakesNorm) != 0 && launch.state->skipped);
+// Whether the leaves' numbers are for the clocks that they have: between replays they may have sat out
+// elsewhere. Every thread of the block comes here.
+SCHUSS_FN bool clocks_agree(const Launch& launch) {
+  __shared__ uint32_t others;
+  if (threadIdx.x == 0) others = 0;
+  __syncthreads();
+  for (int i = int(threadIdx.x); i < launch.leaf_count; i += kBlock)
+    if (!sits_out(launch.leaves[i]) && launch.leaves[i].behind != launch.behind[i]) atomicOr(&others, 1u);
+  __syncthreads();
+  return others == 0;
+}
+
+// Whether this step has its numbers.
+SCHUSS_FN bool is_ready(const Launch& launch) {
+  return ((launch.flags & kInGraph) == 0 || clocks_agree(launch)) && is_prepared(launch);
 }
 
 // What the host reads of it: the record, then the mailbox, each with its call last.
@@ -115,7 +128,7 @@ SCHUSS_FN double lr_now(const Launch& launch) {
 }
 
 // The block that arrives last ends the step: clocks, scaler, report. Every thread of every block comes here.
-SCHUSS_FN void close_step(const Launch& launch, bool taken) {
+SCHUSS_FN void close_step(const Launch& launch, bool ready, bool taken) {
   __shared__ bool last;
   State& state = *launch.state;
   __syncthreads();
@@ -139,7 +152,7 @@ SCHUSS_FN void close_step(const Launch& launch, bool taken) {
     record.skipped = int32_t(state.skipped);
     if (state.finite) record.clip_coef = bits_as<double>(state.smallest_coef);
   }
-  if (!is_prepared(launch)) {
+  if (!ready) {
     ++state.starved;
     record.skipped = 1;
   } else {

@@ -136,7 +136,8 @@ SCHUSS_FN double gradient_scale(const Launch& launch, int leaf) {
 template <template <class, unsigned> class Rule, class Slots, class... Variants>
 SCHUSS_FN void map_phase(const Launch& launch) {
   using Indices = typename CountSlots<int(Slots::count)>::type;
-  const bool taken = is_taken(launch);
+  const bool ready = is_ready(launch);
+  const bool taken = ready && !((launch.flags & kTakesNorm) != 0 && launch.state->skipped);
   for (int c = int(blockIdx.x); taken && c < launch.chunk_count; c += int(gridDim.x)) {
     const Chunk chunk = launch.chunks[c];
     const LeafRow leaf =
@@ -147,7 +148,7 @@ SCHUSS_FN void map_phase(const Launch& launch) {
     ((k++ == leaf.variant ? MapChunk<Rule, Variants, Indices>::run(launch, chunk, leaf, scale) : void()),
      ...);
   }
-  close_step(launch, taken);
+  close_step(launch, ready, taken);
 }
 
 }  // namespace schuss

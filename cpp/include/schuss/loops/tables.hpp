@@ -56,6 +56,7 @@ struct LeafRow {
   void* p;
   void* slots[kDeviceSlots];
   void* accumulator;  // in the arithmetic type; null where gradients are used as they come
+  int64_t behind;     // the steps sat out that its numbers are for
   int32_t row;        // of its numbers
   int32_t variant;    // which of the kernel's; -1: the leaf sits this step out
   int32_t source, sources;
@@ -85,7 +86,7 @@ struct State {
   uint64_t smallest_coef;  // the bits of a double; those of positive doubles order as integers
   uint32_t not_finite;     // a chunk's sum was not
   uint32_t skipped, finite, arrived;
-  int64_t starved;  // steps not taken since their numbers were not there
+  int64_t starved;  // steps not taken since they had no numbers
   float loss_scale;
   uint32_t unused;
   LossScale scaler;
@@ -101,6 +102,7 @@ enum LaunchFlags : uint32_t {
   kSkipsNonfinite = 32,
   kByLeaf = 64,     // clip each leaf's norm
   kByGlobal = 128,  // clip the norm of all
+  kInGraph = 256,   // captured: clocks may have moved since
 };
 
 struct Launch {

@@ -57,6 +57,15 @@ class DeviceState:
         done, low = self.reports.call, self.reports.steps  # in this order: the steps are those of `done` or later
         return low, low + replays if self.captured else max(low, min(self._steps, low + call - done))
 
+    @property
+    def streams(self) -> list[Any]:
+        """Those that steps may be under way on."""
+        return list(self._streams.values())
+
+    def clear_sums(self, stream: Any) -> None:
+        """What a step has left that was broken off between its sums and their end."""
+        runtime.clear(self._block.ptr + _offset("digits"), 8 * 68, stream)
+
     def step_taken(self) -> None:
         self._steps += 1
 
@@ -91,7 +100,8 @@ class DeviceState:
         if starved:
             raise RuntimeError(
                 f"{starved} replayed steps found no numbers prepared for them and were not taken: a graph may be "
-                f"replayed {numbers.LONGEST} times until renew() is due again"
+                f"replayed {numbers.LONGEST} times until renew() is due again, and is to be captured anew once a leaf "
+                "of it sat out a step that others took, or had its clock set"
             )
 
     def part(self) -> None:

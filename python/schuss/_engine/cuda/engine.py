@@ -22,6 +22,7 @@ from schuss._engine.cuda.tables import Tables
 
 from .device_state import DeviceState
 from .leaves import Leaves
+from .lifetimes import Lifetimes
 from .point import Point
 
 _SAME, _POINTERS, _MORE = 0, 1, 2  # how the gradients differ from those of the step before
@@ -43,17 +44,17 @@ class Engine:
             stream = self._stream()
             self.state = DeviceState(session, self.device, stream)
             self.numbers = Numbers(session, stream)
+        self._lifetimes = Lifetimes(self.state)
         self.leaves = Leaves(session, len(self.rule.slots))
         self.state.of(self.leaves)
         self._launches = Launches(self.device.index, self.rule.function)
         self._point = Point(self)
         self._tables: Tables | None = None
         self._spare: Tables | None = None  # for a graph: while one is captured nothing can be made
-        self._of_graphs: list[Any] = []  # which read them whenever they are replayed
-        self._retired: list[tuple[int, Any]] = []  # what a call still under way may read, and that call
         self._call = 0
         self._pending = 0
         self._planned = False  # the host's tables fit what steps
+        self._torn = False
         self._visited: bool | None = None  # True: the next gradients were taken at the look-ahead point
 
     def added(self) -> None:
@@ -68,9 +69,9 @@ class Engine:
         self._point.forget()
 
     def __del__(self) -> None:
-        if not sys.is_finalizing() and hasattr(self, "state"):
+        if not sys.is_finalizing() and hasattr(self, "_lifetimes"):
             with contextlib.suppress(Exception):  # the device may be gone
-                self.state.part()
+                self._lifetimes.end(self.__dict__, self.device.stream(False))
 
     def changed(self) -> None:
         """Leaves were frozen or unfrozen."""
@@ -99,21 +100,15 @@ class Engine:
         with self.device:
             return self._step(self._stream(), _MORE, given=False)
 
-    def _let_go(self, *things: Any) -> None:
-        """Of what a graph may read for as long as it is replayed, and calls under way until they are done."""
-        if self.state.captured:
-            self._of_graphs += things
-        else:
-            self._retire(*things)
-
     def hold(self, things: list[Any]) -> None:
         """Until the step that begins now is done."""
         self._retire(*things)
 
+    def _let_go(self, *things: Any) -> None:
+        self._lifetimes.let_go(self._call + 1, *things)
+
     def _retire(self, *things: Any) -> None:
-        """Let go of what calls under way may still read once they are done."""
-        self._retired = [one for one in self._retired if one[0] > self._done]
-        self._retired += [(self._call + 1, thing) for thing in things]
+        self._lifetimes.retire(self._call + 1, *things)
 
     def _stream(self) -> Any:
         return self.device.stream(self._session.has_torch)
@@ -157,7 +152,7 @@ class Engine:
             self._launches.run("take", stream)
         if real:
             launch["record"] = record
-            self._launch_real(stream)
+            self._launch_real(stream, capturing)
         fetch = Fetch(self.device, self.state.reports, stream, call, captured)
         self._close(real, pending)
         if real and self._options["nonfinite"] == "raise":
@@ -230,7 +225,7 @@ class Engine:
                     )
                 self._retire(self._tables)
                 self._tables, self._spare = self._spare, None
-                self._of_graphs.append(self._tables)
+                self._lifetimes.of_graphs.append(self._tables)
         elif self._tables is None or not self._tables.fits(host) or (self._tables.of_graph and other):
             self._retire(self._tables)
             self._tables = Tables(host, stream)
@@ -257,17 +252,22 @@ class Engine:
         launch["mean"] = 1 / pending if pending else 1
         return launch
 
-    def _launch_real(self, stream: Any) -> None:
+    def _launch_real(self, stream: Any, capturing: bool) -> None:
         options, launch = self._options, self._launches.struct
-        flags = layout.SOME_SIT_OUT if self.leaves.some_sit_out else 0
+        flags = layout.IN_GRAPH if capturing else 0
+        flags |= layout.SOME_SIT_OUT if self.leaves.some_sit_out else 0
         if options["needs_norm"]:
             flags |= layout.TAKES_NORM
             flags |= layout.HAS_SCALER if options["has_scaler"] else 0
             flags |= layout.SKIPS_NONFINITE if options["nonfinite"] != "apply" else 0
             flags |= {"leaf_norm": layout.BY_LEAF, "global_norm": layout.BY_GLOBAL}.get(options["clip"], 0)
             launch["flags"] = flags
+            if self._torn:  # by an exception between sum and finish
+                self.state.clear_sums(stream)
+            self._torn = True
             self._launches.run("sum", stream)
             self._launches.run("finish", stream)
+            self._torn = False
         launch["flags"] = flags
         self._launches.run("map", stream, self.leaves.variants)
 

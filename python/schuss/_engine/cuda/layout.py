@@ -33,6 +33,7 @@ LeafRow = _struct(
     ("p", "u8"),
     ("slots", "u8", (SLOTS,)),
     ("accumulator", "u8"),
+    ("behind", "i8"),
     ("row", "i4"),
     ("variant", "i4"),
     ("source", "i4"),
@@ -118,6 +119,7 @@ SOME_SIT_OUT = 16
 SKIPS_NONFINITE = 32
 BY_LEAF = 64
 BY_GLOBAL = 128
+IN_GRAPH = 256
 
 
 def view_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[list[int], list[int]]:

@@ -173,6 +173,7 @@ class Leaves:
         return [*self._keys, self._lr_key]
 
     def set_rows(self, rows: dict[Key, int]) -> None:
+        self.host.leaves["behind"] = self.behind
         order = np.array([rows[key] for key in self._keys], np.int32)
         if len(order):
             self.host.leaves["row"][self._active] = order[self._kind.reshape(-1)]

@@ -99,9 +99,9 @@ class Fetch:
         if self._value is not None:
             return self._value
         record = self._record
-        if self.live:
+        if self.live and not runtime.is_capturing(self._stream):
             self._device.wait()
-        elif record["call"][0] != self.call:
+        elif not self.live and record["call"][0] != self.call:
             with self._device:
                 self._stream.synchronize()
         if record["call"][0] != self.call:

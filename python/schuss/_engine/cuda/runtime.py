@@ -127,10 +127,11 @@ class Block:
 
     def __init__(self, size: int, stream: Any, zeroed: bool = False) -> None:
         self.size = max(1, size)
-        self.memory = cupy().cuda.alloc(self.size)
+        with stream:  # a pool may give out what that stream alone is done with
+            self.memory = cupy().cuda.alloc(self.size)
         self.ptr = int(self.memory.ptr)
         if zeroed:
-            cupy().cuda.runtime.memsetAsync(self.ptr, 0, self.size, stream.ptr)
+            clear(self.ptr, self.size, stream)
             stream.synchronize()
 
     def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -166,6 +167,11 @@ def rounded(size: int) -> int:
 def send(to: int, pinned: int, size: int, stream: Any) -> None:
     """From pinned memory, in the stream's order, without waiting."""
     cupy().cuda.runtime.memcpyAsync(to, pinned, size, _HOST_TO_DEVICE, stream.ptr)
+
+
+def clear(to: int, size: int, stream: Any) -> None:
+    """Zeros, in the stream's order, without waiting."""
+    cupy().cuda.runtime.memsetAsync(to, 0, size, stream.ptr)
 
 
 def send_now(to: int, host: np.ndarray[Any, Any], stream: Any) -> None:
