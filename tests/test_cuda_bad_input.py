@@ -318,3 +318,31 @@ def test_a_step_whose_kernel_cannot_be_had_changes_nothing(
     for t in range(4):
         twins.step(grads_of(t))
     twins.check()
+
+
+LAUNCHES = {"plain": (None, 1), "clipped": (1.0, 3), "each leaf clipped": (schuss.clipping.LeafNorm(1.0), 3)}
+
+
+@pytest.mark.parametrize(("clip", "after"), [(kind, k) for kind, (_, many) in LAUNCHES.items() for k in range(many)])
+def test_a_step_that_is_interrupted_between_its_launches_has_not_happened(
+    cuda: Any, monkeypatch: pytest.MonkeyPatch, clip: str, after: int
+) -> None:
+    from schuss._engine.cuda import runtime
+
+    twins = Twins(make(schuss.AdamW, clip=LAUNCHES[clip][0]), params_of())
+    twins.step(grads_of(0))
+    real, done = runtime.launch, []
+
+    def launch(*arguments: Any) -> None:
+        if len(done) == after:
+            raise KeyboardInterrupt
+        done.append(real(*arguments))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime, "launch", launch)
+        with pytest.raises(KeyboardInterrupt):
+            twins.device.step(moved(grads_of(9)))
+    twins.check()
+    for t in range(1, 4):
+        twins.step(grads_of(t))
+    twins.check()

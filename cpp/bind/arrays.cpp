@@ -9,6 +9,7 @@
 #include "cuda_arrays.hpp"
 #include "overlap.hpp"
 #include "schuss/catalog.hpp"
+#include "schuss/control/clip.hpp"
 #include "session.hpp"
 
 namespace schuss {
@@ -114,9 +115,10 @@ double clip_global_norm(const py::object& grads, double limit) {
   const bool on_device = tree.on_device();
   const double norm = on_device ? ask_device("clip_global_norm", tree.for_device(), limit).cast<double>()
                                 : norms_of(tree.arrays).global;
-  if (!(norm - norm == 0 && norm > limit)) return norm;
+  const double coef = clip_coef(norm, limit);
+  if (coef == 1) return norm;
   if (on_device) tree.tell_torch();
-  else tree.scale(limit / norm, kUnlimited);
+  else tree.scale(coef, kUnlimited);
   return norm;
 }
 
@@ -129,7 +131,7 @@ std::vector<std::pair<std::string, double>> clip_leaf_norm(const py::object& gra
   }
   const Norms norms = norms_of(tree.arrays);
   std::vector<double> factors;
-  for (double own : norms.each) factors.push_back(own - own == 0 && own > limit ? limit / own : 1);
+  for (double own : norms.each) factors.push_back(clip_coef(own, limit));
   tree.scale(factors, kUnlimited);
   std::vector<std::pair<std::string, double>> named;
   for (std::size_t i = 0; i < norms.each.size(); ++i) named.emplace_back(tree.names[i], norms.each[i]);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "schuss/control/clip.hpp"
 #include "schuss/control/exact_sum.hpp"
 #include "session.hpp"
 
@@ -121,6 +122,8 @@ int64_t fill_entries(const Session& session, int group, int format, unsigned mas
 }
 
 void bind_numbers(py::module_& module) {
+  module.def("clip_coef", &clip_coef, py::arg("norm"), py::arg("limit"),
+             "What gradients of this norm are multiplied by, so that it is at most the limit.");
   module.def(
       "exact_root",
       [](const py::array_t<double, py::array::c_style | py::array::forcecast>& terms) {

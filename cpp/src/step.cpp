@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "engine_state.hpp"
+#include "schuss/control/clip.hpp"
 
 namespace schuss {
 
@@ -104,7 +105,7 @@ void Engine::State::finish_norm() {
   outcome.skipped = !finite && options.nonfinite != Nonfinite::apply;
   if (outcome.skipped || !finite) return;
   const double limit = options.clip.limit;
-  if (options.clip.kind == ClipKind::global_norm && norm > limit) outcome.clip_coef = limit / norm;
+  if (options.clip.kind == ClipKind::global_norm) outcome.clip_coef = clip_coef(norm, limit);
   if (options.clip.kind != ClipKind::leaf_norm) {
     for (Run& run : runs) run.g_scale = mean * outcome.clip_coef;
     return;
@@ -113,7 +114,7 @@ void Engine::State::finish_norm() {
   for (std::size_t i = 0; i < runs.size(); ++i) {
     if (runs[i].count == 0) continue;
     const double own = leaf_norm(i, chunk) * mean;
-    const double coef = active[i] && own > limit ? limit / own : 1;
+    const double coef = active[i] ? clip_coef(own, limit) : 1;
     runs[i].g_scale = mean * coef;
     if (coef < outcome.clip_coef) outcome.clip_coef = coef;
   }
@@ -187,7 +188,7 @@ Outcome Engine::step(const Gradient* gradients) {
   if (s.pending == 0) s.resolve_hypers();
   if (real && s.point_step) s.set_lookahead(true);
   if (gradients) ++s.pending;
-  s.mean = 1 / ((s.options.scaler ? s.options.scaler->scale : 1) * s.pending);
+  s.mean = mean_factor(s.options.scaler ? s.options.scaler->scale : 1, s.pending);
   if (s.lr_index >= 0) s.outcome.lr = s.groups[0].now[std::size_t(s.lr_index)];
   const bool any = s.aim(gradients, real);
   const std::vector<int>& bounds = s.plan.deal(s.active, thread_count());

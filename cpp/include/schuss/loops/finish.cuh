@@ -1,10 +1,15 @@
 // Between the sums and the update: the norm, what clipping makes of it, and whether the step is taken.
 #pragma once
+#include "../control/clip.hpp"
 #include "sum.cuh"
 
 namespace schuss {
 
 SCHUSS_FN double nan() { return bits_as<double>(uint64_t(0x7ff8000000000000u)); }
+
+SCHUSS_FN double mean_of(const Launch& launch) {
+  return mean_factor((launch.flags & kHasScaler) != 0 ? launch.state->scaler.scale : 1, launch.pending);
+}
 
 // By the block that finishes the whole: `digits` is its own memory.
 SCHUSS_FN void finish_norm(const Launch& launch, int64_t* digits) {
@@ -15,12 +20,10 @@ SCHUSS_FN void finish_norm(const Launch& launch, int64_t* digits) {
   }
   __syncthreads();
   if (threadIdx.x != 0) return;
-  const double loss_scale = (launch.flags & kHasScaler) != 0 ? state.scaler.scale : 1;
-  const double mean = 1 / (loss_scale * launch.pending);
+  const double mean = mean_of(launch);
   const double norm = (state.not_finite ? nan() : sqrt(exact::rounded(digits))) * mean;
   const bool finite = norm - norm == 0;
-  double coef = 1;
-  if (finite && (launch.flags & kByGlobal) != 0 && norm > launch.limit) coef = launch.limit / norm;
+  const double coef = (launch.flags & kByGlobal) != 0 ? clip_coef(norm, launch.limit) : 1;
   state.norm = norm;
   state.mean = mean;
   state.finite = finite;
@@ -40,11 +43,8 @@ SCHUSS_FN void finish_leaf(const Launch& launch, int index, int64_t* digits, uin
     if (!add_exactly(digits, launch.chunk_sums[leaf.first_chunk + c])) atomicOr(not_finite, 1u);
   __syncthreads();
   if (threadIdx.x == 0) {
-    const State& state = *launch.state;
-    const double loss_scale = (launch.flags & kHasScaler) != 0 ? state.scaler.scale : 1;
-    const double mean = 1 / (loss_scale * launch.pending);
-    const double norm = (*not_finite ? nan() : sqrt(exact::rounded(digits))) * mean;
-    const double coef = norm > launch.limit ? launch.limit / norm : 1;
+    const double mean = mean_of(launch);
+    const double coef = clip_coef((*not_finite ? nan() : sqrt(exact::rounded(digits))) * mean, launch.limit);
     launch.leaf_scales[index] = mean * coef;
     atomicMin(reinterpret_cast<unsigned long long*>(&launch.state->smallest_coef),
               bits_as<unsigned long long>(coef));

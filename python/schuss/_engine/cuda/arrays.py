@@ -35,6 +35,11 @@ class _Call:
         self.device = runtime.Device.at(self.arrays[0].device)
         with self.device:
             self.stream = self.device.stream(any(one.torch for one in self.arrays))
+            if runtime.is_capturing(self.stream):
+                raise RuntimeError(
+                    "ops and clipping keep nothing that a graph could replay, expected no capture; "
+                    "capture a step of an optimizer"
+                )
         self._block: runtime.Block | None = None
         counts = [math.prod(one.shape) for one in self.arrays]
         self.chunks = layout.chunks_of(counts)
@@ -120,16 +125,16 @@ def global_norm(leaves: list[Any]) -> float:
 
 def clip_global_norm(leaves: list[Any], limit: float) -> float:
     norm, _ = _norms(_Call(leaves))
-    if math.isfinite(norm) and norm > limit:
-        _scale(leaves, [limit / norm] * len(leaves), _INFINITE)
+    coef = _core.clip_coef(norm, limit)
+    if coef != 1:
+        _scale(leaves, [coef] * len(leaves), _INFINITE)
     return norm
 
 
 def clip_leaf_norm(leaves: list[Any], limit: float) -> list[tuple[str, float]]:
     call = _Call(leaves)
     _, each = _norms(call)
-    factors = [limit / own if math.isfinite(own) and own > limit else 1.0 for own in each]
-    _scale(leaves, factors, _INFINITE)
+    _scale(leaves, [_core.clip_coef(own, limit) for own in each], _INFINITE)
     return [(one.name, own) for one, own in zip(call.arrays, each, strict=True)]
 
 

@@ -52,7 +52,8 @@ class Memory:
         self._chunks = layout.chunks_of(leaves.counts.tolist())
         self.chunk_count = len(self._chunks)
         self._chunk_block = runtime.Block(self._chunks.nbytes, stream)
-        runtime.send_now(self._chunk_block.ptr, self._chunks, stream)
+        stream.synchronize()  # whoever had that memory before is done, and whatever stream steps first finds the table
+        runtime.put(self._chunk_block.ptr, self._chunks)
         self._make_room_for_clocks(stream)
         if leaves.by_leaf:
             self._chunk_sums = runtime.Block(self.chunk_count * 8, stream)

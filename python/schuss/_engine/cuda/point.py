@@ -20,15 +20,15 @@ class Point:
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.proxy(engine)  # which holds this
         self._backup: runtime.Block | None = None
-        self._leaves_block: runtime.Block | None = None
-        self._views: runtime.Block | None = None
-        self._starts: runtime.Block | None = None
+        self._rows: runtime.Copy | None = None
+        self._views: runtime.Copy | None = None
+        self._starts: runtime.Copy | None = None
         self._sent: bytes = b""  # the rows that are on the device
         self.keys: list[Key] = []
 
     def forget(self) -> None:
         """Leaves were added."""
-        self._backup = self._leaves_block = None
+        self._backup = self._rows = None
 
     def choose_keys(self) -> list[Key]:
         """Of the numbers of all leaves that move: those that are frozen are kept where they are."""
@@ -53,12 +53,12 @@ class Point:
 
     def is_ready(self, rows: np.ndarray[Any, Any]) -> bool:
         """Whether the device has them."""
-        return self._leaves_block is not None and self._sent == rows.tobytes()
+        return self._rows is not None and self._sent == rows.tobytes()
 
     @property
     def held(self) -> list[Any]:
         """What the kernels read."""
-        blocks = (self._backup, self._leaves_block, self._views, self._starts)
+        blocks = (self._backup, self._rows, self._views, self._starts)
         return [block for block in blocks if block is not None]
 
     def send(self, rows: np.ndarray[Any, Any], stream: Any) -> bool:
@@ -66,26 +66,24 @@ class Point:
         leaves = self._engine.leaves
         if self.is_ready(rows):
             return False
+        host_views = np.concatenate(leaves.host.views[: leaves.host.fixed_views] or [np.zeros(1, layout.View)])
         backup, starts = self._backup, self._starts
         if backup is None or starts is None:
             backup, starts = self._make_backup(stream)
-        host_views = np.concatenate(leaves.host.views[: leaves.host.fixed_views] or [np.zeros(1, layout.View)])
-        block, views = runtime.Block(rows.nbytes, stream), runtime.Block(host_views.nbytes, stream)
-        # All of it is there.
-        self._backup, self._starts, self._leaves_block, self._views = backup, starts, block, views
+        copies = runtime.Copy(rows, stream), runtime.Copy(host_views, stream)
+        # There is room for all of it.
+        self._backup, self._starts, (self._rows, self._views) = backup, starts, copies
+        for copy in (starts, *copies):
+            copy.send(stream)
         self._sent = rows.tobytes()
-        runtime.send_now(block.ptr, rows, stream)
-        runtime.send_now(views.ptr, host_views, stream)
         return True
 
-    def _make_backup(self, stream: Any) -> tuple[runtime.Block, runtime.Block]:
+    def _make_backup(self, stream: Any) -> tuple[runtime.Block, runtime.Copy]:
         leaves = self._engine.leaves
         sizes = leaves.counts * np.array(layout.SIZES)[leaves.formats]
         ends = np.cumsum([runtime.rounded(int(size)) for size in sizes])
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-        backup, block = runtime.Block(int(ends[-1]), stream), runtime.Block(starts.nbytes, stream)
-        runtime.send_now(block.ptr, starts, stream)
-        return backup, block
+        return runtime.Block(int(ends[-1]), stream), runtime.Copy(starts, stream)
 
     def fill_launch(self, launch: Any) -> None:
         backup, leaves, views, starts = self.held

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import threading
+from collections import deque
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,8 @@ def cupy() -> Any:
         version = module.cuda.runtime.driverGetVersion()
     except Exception as error:
         raise RuntimeError(f"CUDA's driver does not answer: {error}") from error
+    if version == 0:
+        raise RuntimeError("no NVIDIA driver answers here, expected one of CUDA 12.0 or newer")
     if version < _OLDEST_DRIVER:
         raise RuntimeError(
             f"CUDA's driver is of version {version // 1000}.{version % 1000 // 10}, expected "
@@ -48,6 +51,7 @@ def forget() -> None:
     cupy.cache_clear()
     Device.at.cache_clear()
     kernel.cache_clear()
+    _under_way.clear()
     external_stream.cache_clear()
     copy_bandwidth.cache_clear()
 
@@ -60,6 +64,7 @@ class Device:
         own = cupy().cuda.Device(index)
         self.arch = f"sm_{own.compute_capability}"
         self.multiprocessors = int(own.attributes["MultiProcessorCount"])
+        self.threads = int(own.attributes.get("MaxThreadsPerMultiProcessor", 2048))  # of a multiprocessor
         self._device = own
         self._runtime = cupy().cuda.runtime
         self._entered = threading.local()
@@ -174,10 +179,31 @@ def clear(to: int, size: int, stream: Any) -> None:
     cupy().cuda.runtime.memsetAsync(to, 0, size, stream.ptr)
 
 
+class Copy:
+    """Room for a host array on the device, and the pinned memory that `send` sends it from."""
+
+    def __init__(self, host: np.ndarray[Any, Any], stream: Any) -> None:
+        self._pinned, self._block = Pinned(host.nbytes), Block(max(1, host.nbytes), stream)
+        self._pinned.bytes[: host.nbytes] = host.reshape(-1).view(np.uint8)
+        self.ptr = self._block.ptr
+
+    def send(self, stream: Any) -> None:
+        """In the stream's order, without waiting."""
+        send(self.ptr, self._pinned.ptr, self._pinned.size, stream)
+
+
+_under_way: deque[tuple[Any, Pinned]] = deque()  # copies that may not have run yet, in any stream's order
+
+
 def send_now(to: int, host: np.ndarray[Any, Any], stream: Any) -> None:
-    """From ordinary memory, in the stream's order: the driver takes it in before it returns."""
+    """From ordinary memory, in the stream's order, without waiting."""
+    while _under_way and _under_way[0][0].done:
+        _under_way.popleft()
     if host.nbytes:
-        cupy().cuda.runtime.memcpyAsync(to, host.ctypes.data, host.nbytes, _HOST_TO_DEVICE, stream.ptr)
+        pinned = Pinned(host.nbytes)
+        pinned.bytes[:] = host.reshape(-1).view(np.uint8)
+        send(to, pinned.ptr, host.nbytes, stream)
+        _under_way.append((stream.record(), pinned))
 
 
 def copy_on_device(to: int, from_: int, size: int, stream: Any) -> None:
@@ -249,7 +275,8 @@ def launch(its_kernel: Any, blocks: int, argument: np.ndarray[Any, Any], stream:
 def resident_blocks(its_kernel: Any, device: int) -> int:
     """Blocks of 256 threads that the device can hold at once, by their registers."""
     registers = -(-int(getattr(its_kernel, "num_regs", 64)) // 8) * 8
-    return Device.at(device).multiprocessors * max(1, min(8, 65536 // (256 * registers)))
+    own = Device.at(device)
+    return own.multiprocessors * max(1, min(own.threads // 256, 65536 // (256 * registers)))
 
 
 @cache
