@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from schuss import _core
-from schuss._engine.cuda import builder
+from schuss._engine.cuda import builder, source
 from schuss._engine.cuda.source import Variant
 
 _HOST_TO_DEVICE, _DEVICE_TO_HOST, _DEVICE_TO_DEVICE = 1, 2, 3
 _ALIGNMENT = 256  # bytes, of each array in a block
+_REGISTERS = 65536  # of a multiprocessor
 _OLDEST_DRIVER = 12000  # CUDA 12.0: what the oldest CuPy that Schuss takes is built for
 
 
@@ -260,7 +261,7 @@ def kernel(device: int, kind: str, rule: str | None, variants: tuple[Variant, ..
     """A kernel, loaded; compiled where the cache has none."""
     path: Path = builder.cubin(kind, rule, variants, Device.at(device).arch)
     with Device.at(device):
-        return cupy().RawModule(path=str(path)).get_function("schuss_kernel")
+        return cupy().RawModule(path=str(path)).get_function(source.ENTRY)
 
 
 def as_argument(struct: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -269,14 +270,14 @@ def as_argument(struct: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def launch(its_kernel: Any, blocks: int, argument: np.ndarray[Any, Any], stream: Any) -> None:
-    its_kernel((blocks,), (256,), (argument,), stream=stream)
+    its_kernel((blocks,), (source.BLOCK,), (argument,), stream=stream)
 
 
 def resident_blocks(its_kernel: Any, device: int) -> int:
-    """Blocks of 256 threads that the device can hold at once, by their registers."""
+    """Blocks that the device can hold at once, by their registers."""
     registers = -(-int(getattr(its_kernel, "num_regs", 64)) // 8) * 8
     own = Device.at(device)
-    return own.multiprocessors * max(1, min(own.threads // 256, 65536 // (256 * registers)))
+    return own.multiprocessors * max(1, min(own.threads // source.BLOCK, _REGISTERS // (source.BLOCK * registers)))
 
 
 @cache
