@@ -134,3 +134,21 @@ def test_plain_functions_refuse_arrays_of_several_places_by_name(cuda: Any, cupy
         with pytest.raises(ValueError, match=rf"b.*on {place}, expected CUDA device 0"):
             schuss.clipping.by_value({"a": here, "b": other}, 0.5)
     assert here.get().tolist() == there.get().tolist() == [1.0] * 3
+
+
+def test_elements_beyond_two_to_the_thirty_first_are_found(
+    cuda: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leaf of which only the last chunk is really there: its addresses are what 32 bits cannot count to."""
+    from schuss._engine.cuda import arrays, layout
+
+    count, first = 2**33 + 100, 2**33
+    p, g = cupy.asarray(normal(0, 100, np.float32)), cupy.asarray(normal(1, 100, np.float32))
+    wanted = p.get() - np.float32(0.5) * g.get()
+    chunk = layout.chunks_of([100])
+    chunk["first"] = first
+    monkeypatch.setattr(layout, "chunks_of", lambda counts: chunk)
+    leaves = [(a.data.ptr - 4 * first, 1, (count,), None, 0, name, True, False) for a, name in ((p, "p"), (g, "g"))]
+    values = [float(value) for value in (schuss.rules()["sgd"].defaults | {"lr": 0.5}).values()]
+    arrays.apply("sgd", [*leaves, None], 1, values)
+    assert raw(p.get()) == raw(wanted)

@@ -82,6 +82,7 @@ SCHUSS_FN bool is_prepared(const Launch& launch) { return launch.state->steps < 
 // Whether the leaves' numbers are for the clocks that they have: between replays they may have sat out
 // elsewhere. Every thread of the block comes here.
 SCHUSS_FN bool clocks_agree(const Launch& launch) {
+  if (launch.moved == launch.state->moved) return true;
   __shared__ uint32_t others;
   if (threadIdx.x == 0) others = 0;
   __syncthreads();
@@ -162,6 +163,7 @@ SCHUSS_FN void close_step(const Launch& launch, bool ready, bool taken) {
     }
     if (!record.skipped) ++state.steps;
   }
+  if (taken && (launch.flags & kSomeSitOut) != 0) ++state.moved;
   record.steps = state.steps;
   state.arrived = 0;
   state.smallest_coef = bits_as<uint64_t>(1.0);

@@ -87,6 +87,7 @@ struct State {
   uint32_t not_finite;     // a chunk's sum was not
   uint32_t skipped, finite, arrived;
   int64_t starved;  // steps not taken since they had no numbers
+  int64_t moved;    // times that clocks came apart: leaves sat out, or had theirs set
   float loss_scale;
   uint32_t unused;
   LossScale scaler;
@@ -123,6 +124,7 @@ struct Launch {
   double bound;              // of each element: infinite unless values are clipped
   double mean;               // takes the sum of micro-gradients to their mean
   int64_t call;
+  int64_t moved;  // of a captured step: the state's, when its numbers were right; -1 where nobody knows
   int32_t chunk_count, leaf_count;
   int32_t pending;  // micro-gradients of this step
   int32_t lr_row;   // of the first group; -1: the rule has no learning rate

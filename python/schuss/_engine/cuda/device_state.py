@@ -27,6 +27,7 @@ class DeviceState:
         self._host["smallest_coef"] = 1.0
         self._settled = True  # the copy here holds
         self._steps = 0  # real ones, if none was skipped
+        self.moved = 0  # times that clocks came apart; -1 where only the device knows
         self.reports = Reports()
         options = session.options
         self._can_skip = options["needs_norm"] and options["nonfinite"] != "apply"
@@ -65,9 +66,18 @@ class DeviceState:
     def clear_sums(self, stream: Any) -> None:
         """What a step has left that was broken off between its sums and their end."""
         runtime.clear(self._block.ptr + _offset("digits"), 8 * 68, stream)
+        runtime.clear(self._block.ptr + _offset("not_finite"), 4, stream)
 
-    def step_taken(self) -> None:
+    def step_taken(self, some_sit_out: bool) -> None:
         self._steps += 1
+        if some_sit_out:
+            self.moved = self.moved + 1 if self.exact and self.moved >= 0 else -1
+
+    def clocks_set(self) -> None:
+        """Since the last `settle`."""
+        self._host["moved"] += 1
+        self.moved += 1
+        self._send()
 
     def wait(self) -> None:
         """For every step of this optimizer, on whichever stream."""
@@ -86,7 +96,7 @@ class DeviceState:
         with self._device:
             runtime.fetch(self._host, self._block.ptr)
             self._leaves.fetch_clocks()
-        self._steps = int(self._host["steps"][0])
+        self._steps, self.moved = int(self._host["steps"][0]), int(self._host["moved"][0])
         if self._scaler is not None:
             scaler = self._host["scaler"][0]
             state = {name: scaler[name].item() for name in layout.LossScale.names or ()}
@@ -137,7 +147,7 @@ class DeviceState:
             self._leaves.shift_clocks(steps - self._steps)
         self._host["steps"] = self._steps = steps
         self.reports.set_steps(steps)
-        self._send()
+        self.clocks_set()
 
     def pull_scaler(self) -> None:
         """Have the scaler's numbers as they are on the device; waits."""

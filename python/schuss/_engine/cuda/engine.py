@@ -71,7 +71,7 @@ class Engine:
     def __del__(self) -> None:
         if not sys.is_finalizing() and hasattr(self, "_lifetimes"):
             with contextlib.suppress(Exception):  # the device may be gone
-                self._lifetimes.end(self.__dict__, self.device.stream(False))
+                self._lifetimes.end(self.__dict__, self.device)
 
     def changed(self) -> None:
         """Leaves were frozen or unfrozen."""
@@ -247,7 +247,7 @@ class Engine:
             launch["bound"] = self._options["limit"] if self._options["clip"] == "value" else np.inf
         launch["rows"] = self.numbers.table
         launch["lr_row"] = self.leaves.lr_row if self._has_lr else -1
-        launch["call"] = call
+        launch["call"], launch["moved"] = call, self.state.moved
         launch["pending"] = pending
         launch["mean"] = 1 / pending if pending else 1
         return launch
@@ -276,7 +276,7 @@ class Engine:
         self.leaves.close(real, self.state.exact)
         if not real:
             return
-        self.state.step_taken()
+        self.state.step_taken(self.leaves.some_sit_out)
         if self._visited:
             self._visited = None
             self._planned = False
@@ -369,6 +369,7 @@ class Engine:
         self.state.settle()
         with self.device:
             self.leaves.set_behind(leaf, self.state.steps - clock)
+        self.state.clocks_set()
         self._planned = False
 
     @property

@@ -105,6 +105,11 @@ class Device:
             self._runtime.deviceSynchronize()
 
 
+def torch_is_on_cuda() -> bool:
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized()
+
+
 class _Foreign:
     """A stream by its pointer, as CuPy 14 takes it."""
 
@@ -193,13 +198,15 @@ class Copy:
         send(self.ptr, self._pinned.ptr, self._pinned.size, stream)
 
 
+_counting = threading.Lock()
 _under_way: deque[tuple[Any, Pinned]] = deque()  # copies that may not have run yet, in any stream's order
 
 
 def send_now(to: int, host: np.ndarray[Any, Any], stream: Any) -> None:
     """From ordinary memory, in the stream's order, without waiting."""
-    while _under_way and _under_way[0][0].done:
-        _under_way.popleft()
+    with _counting:
+        while _under_way and _under_way[0][0].done:
+            _under_way.popleft()
     if host.nbytes:
         pinned = Pinned(host.nbytes)
         pinned.bytes[:] = host.reshape(-1).view(np.uint8)
