@@ -270,7 +270,8 @@ def test_floating_point_mode_of_the_caller_holds_in_the_workers() -> None:
 
 def test_an_interrupt_ends_a_training_loop() -> None:
     code = f"""
-import numpy as np, schuss
+import signal, numpy as np, schuss
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
 p = np.zeros({BIG}); opt = schuss.SGD(p); g = np.ones({BIG})
 try:
     print("ready", flush=True)

@@ -19,9 +19,7 @@ struct Arithmetic<double> {
 
 SCHUSS_FN double load(double x) { return x; }
 SCHUSS_FN float load(float x) { return x; }
-SCHUSS_FN float load(bf16 x) {
-  return bits_as<float>(uint32_t(x.bits) << 16);
-}
+SCHUSS_FN float load(bf16 x) { return bits_as<float>(uint32_t(x.bits) << 16); }
 
 template <class Stored>
 struct Store;
