@@ -15,14 +15,8 @@ namespace {
 #include "schuss/rules/table.hpp"
 
 using schuss::bf16;
+using schuss::Count;
 using schuss::Indices;
-
-template <int N, int... I>
-struct Count : Count<N - 1, N - 1, I...> {};
-template <int... I>
-struct Count<0, I...> {
-  using type = Indices<I...>;
-};
 
 template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots>
 void map(const MapArguments& a) {

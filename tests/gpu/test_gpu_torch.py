@@ -240,6 +240,7 @@ def test_the_example_of_a_graph_learns_as_it_does_on_the_cpu(torch: Any) -> None
     want = example["step_by_step"]()
     got = example["in_a_graph"]()
     assert len(got) == len(want)
+    # The gradients are torch's own, of two devices whose products round in other orders; each step carries that on.
     np.testing.assert_allclose(got[:20], want[:20], rtol=0.02)
     assert np.mean(got[-20:]) == pytest.approx(np.mean(want[-20:]), rel=0.3)
 

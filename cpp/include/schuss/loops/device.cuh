@@ -41,15 +41,15 @@ SCHUSS_FN Elements<S> elements(const void* start, const View* views, int32_t vie
 
 SCHUSS_FN bool is_aligned(const void* address) { return (reinterpret_cast<uint64_t>(address) & 15u) == 0; }
 
-// Count elements in accesses of 16 bytes, which stream past the caches.
-template <class S, int Count>
+// Size elements in accesses of 16 bytes, which stream past the caches.
+template <class S, int Size>
 struct Pack {
-  static_assert(Count * sizeof(S) % sizeof(uint4) == 0);
-  static constexpr int kParts = int(Count * sizeof(S) / sizeof(uint4));
+  static_assert(Size * sizeof(S) % sizeof(uint4) == 0);
+  static constexpr int kParts = int(Size * sizeof(S) / sizeof(uint4));
   struct Parts {
     uint4 part[kParts];
   };
-  S x[Count];
+  S x[Size];
 
   SCHUSS_FN static Pack load(const S* from) {
     Parts parts;

@@ -25,7 +25,6 @@ SCHUSS_FN void finish_norm(const Launch& launch, int64_t* digits) {
   const bool finite = norm - norm == 0;
   const double coef = (launch.flags & kByGlobal) != 0 ? clip_coef(norm, launch.limit) : 1;
   state.norm = norm;
-  state.mean = mean;
   state.finite = finite;
   state.skipped = !finite && (launch.flags & kSkipsNonfinite) != 0;
   state.g_scale = mean * coef;

@@ -2,6 +2,7 @@
 #pragma once
 #include "../rules/rule.hpp"
 #include "device.cuh"
+#include "slots.hpp"
 
 namespace schuss {
 
@@ -14,21 +15,12 @@ struct Variant {
   using T = typename Arithmetic<P>::type;
 };
 
-template <int... I>
-struct SlotIndices {};
-template <int N, int... I>
-struct CountSlots : CountSlots<N - 1, N - 1, I...> {};
-template <int... I>
-struct CountSlots<0, I...> {
-  using type = SlotIndices<I...>;
-};
-
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
 
-// Slots lie in the arithmetic type and in C order. Those not kept are zero to the rule.
-template <class T, unsigned Kept, int Count, int... I>
+// The slots of Size elements in a row.
+template <class T, unsigned Kept, int Size, int... I>
 struct SlotPacks {
-  Pack<T, Count> pack[sizeof...(I) + 1];
+  Pack<T, Size> pack[sizeof...(I) + 1];
 
   SCHUSS_FN void load(void* const* slots, int64_t at) { (load_one<I>(slots, at), ...); }
   SCHUSS_FN void store(void* const* slots, int64_t at) const { (store_one<I>(slots, at), ...); }
@@ -36,7 +28,7 @@ struct SlotPacks {
  private:
   template <int S>
   SCHUSS_FN void load_one(void* const* slots, int64_t at) {
-    if constexpr ((Kept >> S & 1u) != 0) pack[S] = Pack<T, Count>::load(static_cast<const T*>(slots[S]) + at);
+    if constexpr ((Kept >> S & 1u) != 0) pack[S] = Pack<T, Size>::load(static_cast<const T*>(slots[S]) + at);
     else pack[S] = {};
   }
   template <int S>
@@ -44,17 +36,6 @@ struct SlotPacks {
     if constexpr ((Kept >> S & 1u) != 0) pack[S].store(static_cast<T*>(slots[S]) + at);
   }
 };
-
-// The slots of element i, one by one.
-template <class T, unsigned Kept, int S>
-SCHUSS_FN T slot_at(void* const* slots, int64_t i) {
-  if constexpr ((Kept >> S & 1u) != 0) return static_cast<const T*>(slots[S])[i];
-  else return T(0);
-}
-template <class T, unsigned Kept, int S>
-SCHUSS_FN void put_slot(void* const* slots, int64_t i, T value) {
-  if constexpr ((Kept >> S & 1u) != 0) static_cast<T*>(slots[S])[i] = flush(value);
-}
 
 template <unsigned Kept, int S>
 SCHUSS_FN bool slot_is_aligned(void* const* slots) {
@@ -65,7 +46,7 @@ template <template <class, unsigned> class Rule, class V, class Slots>
 struct MapChunk;
 
 template <template <class, unsigned> class Rule, class V, int... I>
-struct MapChunk<Rule, V, SlotIndices<I...>> {
+struct MapChunk<Rule, V, Indices<I...>> {
   using P = typename V::P;
   using G = typename V::G;
   using T = typename V::T;
@@ -103,10 +84,10 @@ struct MapChunk<Rule, V, SlotIndices<I...>> {
     for (int i = from + int(threadIdx.x); i < count; i += kBlock) {
       P* const at = p.at(i);
       T x = load(*at);
-      T s[] = {slot_at<T, V::kKept, I>(slots, first + i)..., T(0)};
+      T s[] = {load_slot<T, V::kKept, I>(slots, first + i)..., T(0)};
       rule.apply(x, gradient(*g.at(i)), s[I]...);
       *at = Store<P>::nearest(x);
-      (put_slot<T, V::kKept, I>(slots, first + i, s[I]), ...);
+      (store_slot<T, V::kKept, I>(slots, first + i, s[I]), ...);
     }
   }
 
@@ -135,7 +116,7 @@ SCHUSS_FN double gradient_scale(const Launch& launch, int leaf) {
 
 template <template <class, unsigned> class Rule, class Slots, class... Variants>
 SCHUSS_FN void map_phase(const Launch& launch) {
-  using Indices = typename CountSlots<int(Slots::count)>::type;
+  using All = typename Count<int(Slots::count)>::type;
   const bool ready = is_ready(launch);
   const bool taken = ready && !((launch.flags & kTakesNorm) != 0 && launch.state->skipped);
   for (int c = int(blockIdx.x); taken && c < launch.chunk_count; c += int(gridDim.x)) {
@@ -145,8 +126,7 @@ SCHUSS_FN void map_phase(const Launch& launch) {
     if (sits_out(leaf)) continue;
     const double scale = gradient_scale(launch, chunk.leaf);
     int32_t k = 0;
-    ((k++ == leaf.variant ? MapChunk<Rule, Variants, Indices>::run(launch, chunk, leaf, scale) : void()),
-     ...);
+    ((k++ == leaf.variant ? MapChunk<Rule, Variants, All>::run(launch, chunk, leaf, scale) : void()), ...);
   }
   close_step(launch, ready, taken);
 }

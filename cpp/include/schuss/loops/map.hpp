@@ -2,22 +2,9 @@
 #pragma once
 #include "../formats/element.hpp"
 #include "arguments.hpp"
+#include "slots.hpp"
 
 namespace schuss {
-
-template <class T, unsigned Kept, int I>
-SCHUSS_FN T load_slot(T* const* slots, int64_t i) {
-  if constexpr ((Kept >> I & 1u) != 0) return slots[I][i];
-  else return T(0);
-}
-
-template <class T, unsigned Kept, int I>
-SCHUSS_FN void store_slot(T* const* slots, int64_t i, T value) {
-  if constexpr ((Kept >> I & 1u) != 0) slots[I][i] = flush(value);
-}
-
-template <int... I>
-struct Indices {};
 
 template <class Rule, class P, class G, unsigned Kept, int... I>
 SCHUSS_FN void map_chunk(const ::schuss::MapArguments& a, Indices<I...>) {

@@ -9,7 +9,7 @@ template <template <class, unsigned> class Rule, class V, class Slots>
 struct PointChunk;
 
 template <template <class, unsigned> class Rule, class V, int... I>
-struct PointChunk<Rule, V, SlotIndices<I...>> {
+struct PointChunk<Rule, V, Indices<I...>> {
   using P = typename V::P;
   using T = typename V::T;
   using R = Rule<T, V::kKept>;
@@ -19,13 +19,13 @@ struct PointChunk<Rule, V, SlotIndices<I...>> {
     const auto p = elements<P>(leaf.p, launch.views, leaf.p_view, chunk.first);
     for (int i = int(threadIdx.x); i < chunk.count; i += kBlock)
       *p.at(i) = Store<P>::nearest(
-          rule.point(load(*p.at(i)), slot_at<T, V::kKept, I>(leaf.slots, chunk.first + i)...));
+          rule.point(load(*p.at(i)), load_slot<T, V::kKept, I>(leaf.slots, chunk.first + i)...));
   }
 };
 
 template <template <class, unsigned> class Rule, class Slots, class... Variants>
 SCHUSS_FN void point_phase(const Launch& launch) {
-  using Indices = typename CountSlots<int(Slots::count)>::type;
+  using All = typename Count<int(Slots::count)>::type;
   const bool moves = is_prepared(launch);
   for (int c = int(blockIdx.x); c < launch.chunk_count; c += int(gridDim.x)) {
     const Chunk chunk = launch.chunks[c];
@@ -34,7 +34,7 @@ SCHUSS_FN void point_phase(const Launch& launch) {
     if (!moves || sits_out(leaf)) continue;
     // Each thread moves the elements that it has copied.
     int32_t k = 0;
-    ((k++ == leaf.variant ? PointChunk<Rule, Variants, Indices>::run(launch, chunk, leaf) : void()), ...);
+    ((k++ == leaf.variant ? PointChunk<Rule, Variants, All>::run(launch, chunk, leaf) : void()), ...);
   }
 }
 

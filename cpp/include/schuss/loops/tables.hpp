@@ -82,7 +82,7 @@ struct Mailbox {  // in the host's memory: how far the device has come
 struct State {
   int64_t steps;  // real ones done
   int64_t call;
-  double norm, g_scale, mean;
+  double norm, g_scale;
   uint64_t smallest_coef;  // the bits of a double; those of positive doubles order as integers
   uint32_t not_finite;     // a chunk's sum was not
   uint32_t skipped, finite, arrived;

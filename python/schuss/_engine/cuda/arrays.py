@@ -1,6 +1,6 @@
 """The plain functions of ops and clipping, on arrays of a CUDA device: no optimizer, no state that stays.
 
-An array comes as (pointer, format, shape, strides or None, device, name, first).
+An array comes as (pointer, format, shape, strides or None, device, name, first, torch).
 """
 
 from __future__ import annotations

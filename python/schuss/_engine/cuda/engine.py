@@ -135,6 +135,8 @@ class Engine:
         tables.reserve(call, self._done, stream, capturing, changed)
         if not capturing:
             self._make_spare(stream)
+        captured = self.state.reports.captured_record() if capturing else None
+        record = captured.ptr if captured else self.state.reports.record(call)
         # From here on nothing is refused.
         self._call = call
         self._planned = True
@@ -144,8 +146,6 @@ class Engine:
             self.state.captured = True
             self.numbers.pin([*self.leaves.keys, *self._point.keys])
         pending = self._pending + given
-        captured = self.state.reports.captured_record() if capturing else None
-        record = captured.ptr if captured else self.state.reports.record(call)
         launch = self._fill_launch(tables, call, pending)
         if takes:
             launch["flags"], launch["record"] = self.leaves.adds, 0 if real else record

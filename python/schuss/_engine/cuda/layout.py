@@ -72,7 +72,6 @@ State = _struct(
     ("call", "i8"),
     ("norm", "f8"),
     ("g_scale", "f8"),
-    ("mean", "f8"),
     ("smallest_coef", "f8"),  # its bits
     ("not_finite", "u4"),
     ("skipped", "u4"),

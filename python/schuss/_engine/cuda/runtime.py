@@ -66,7 +66,6 @@ class Device:
         self.arch = f"sm_{own.compute_capability}"
         self.multiprocessors = int(own.attributes["MultiProcessorCount"])
         self.threads = int(own.attributes.get("MaxThreadsPerMultiProcessor", 2048))  # of a multiprocessor
-        self._device = own
         self._runtime = cupy().cuda.runtime
         self._entered = threading.local()
 

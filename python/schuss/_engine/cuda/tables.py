@@ -37,9 +37,6 @@ class HostTables:
         self.views.append(view)
         return len(self.views) - 1
 
-    def parts(self) -> list[np.ndarray[Any, Any]]:
-        return [self.sources, self.leaves, *self.views]
-
 
 class Tables:
     """The same on the device."""
