@@ -66,7 +66,7 @@ def test_the_code_of_a_page_runs(
 def test_the_rule_that_is_added_for_show_is_the_rule(tmp_path: Path) -> None:
     """Its header compiles, and its oracle takes the step that the header says."""
     header, row = blocks(DOCS / "adding-a-rule.md", "cpp")
-    assert row.strip() == "RULE(Lion, SCHUSS_LION, lion)"
+    assert row.strip() == "RULE(SignSGD, SCHUSS_SIGNSGD, signsgd)"
     assert len(header.splitlines()) <= 60
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
@@ -76,19 +76,20 @@ def test_the_rule_that_is_added_for_show_is_the_rule(tmp_path: Path) -> None:
 int main() {
   double p = 1, m = 0.5;
   const double grads[] = {0.3, -2.0, 0.0};
-  for (double g : grads) schuss::Lion<double, 1>::prepare({0.1, 0.9, 0.99, 0.5}, {1}).apply(p, g, m);
+  for (double g : grads)
+    schuss::step_element(schuss::SignSGD<double, 1>::prepare({0.1, 0.9, 0.5}, {1}), p, g, m);
   std::printf("%.12f %.12f", p, m);
 }"""
-    (tmp_path / "lion.cpp").write_text(header.replace("#pragma once", "") + program)
+    (tmp_path / "signsgd.cpp").write_text(header.replace("#pragma once", "") + program)
     rules = REPOSITORY / "cpp" / "include" / "schuss" / "rules"
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-I", rules]
-    subprocess.run([compiler, *flags, tmp_path / "lion.cpp", "-o", tmp_path / "lion"], check=True, timeout=120)
-    got = subprocess.run([tmp_path / "lion"], capture_output=True, text=True, check=True, timeout=20).stdout
+    subprocess.run([compiler, *flags, tmp_path / "signsgd.cpp", "-o", tmp_path / "signsgd"], check=True, timeout=120)
+    got = subprocess.run([tmp_path / "signsgd"], capture_output=True, text=True, check=True, timeout=20).stdout
     names: dict[str, Any] = {}
     exec(blocks(DOCS / "adding-a-rule.md", "python")[0], names)
     p, slots = np.ones(1), {"m": np.full(1, 0.5)}
     for t, g in enumerate((0.3, -2.0, 0.0), start=1):
-        p = names["lion"](p, np.full(1, g), slots, t, lr=0.1, weight_decay=0.5)
+        p = names["signsgd"](p, np.full(1, g), slots, t, lr=0.1, weight_decay=0.5)
     assert [float(word) for word in got.split()] == pytest.approx([p[0], slots["m"][0]], abs=1e-11)
 
 

@@ -21,9 +21,10 @@ from helpers import REPOSITORY
 HEADER = r"""#pragma once
 #include "rule.hpp"
 
-#define SCHUSS_SIGNSGD(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                       \
+#define SCHUSS_SIGNSGD(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                       \
   PAPER(2018, "A step of one size along the sign of the running mean",                 \
         "Bernstein et al. 2018, arXiv 1802.04434")                                     \
+  TRAITS("mean of g", "none", "none", "none", "gradients sent as one bit")             \
   HYPER(lr, 3e-4, nonnegative, "size of every step")                                   \
   HYPER(beta, 0.9, unit, "share of the mean kept")                                     \
   SLOT(m, 0, "running mean of the gradients")

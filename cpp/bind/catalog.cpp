@@ -36,10 +36,14 @@ py::dict describe(const RuleInfo& rule) {
     forms.append(
         py::dict(py::arg("name") = form.name, py::arg("hypers") = form.hypers, py::arg("doc") = form.doc));
   for (const OperationCount& count : rule.operations) costs.append(operations(count));
+  const py::dict traits(py::arg("first_moment") = rule.traits.first_moment,
+                        py::arg("second_moment") = rule.traits.second_moment,
+                        py::arg("bias_correction") = rule.traits.bias_correction,
+                        py::arg("decay") = rule.traits.decay, py::arg("use") = rule.traits.use);
   return py::dict(py::arg("name") = rule.name, py::arg("function") = rule.function,
                   py::arg("year") = rule.year, py::arg("summary") = rule.summary,
-                  py::arg("paper") = rule.paper, py::arg("hypers") = hypers, py::arg("slots") = slots,
-                  py::arg("forms") = forms, py::arg("has_point") = rule.has_point,
+                  py::arg("paper") = rule.paper, py::arg("traits") = traits, py::arg("hypers") = hypers,
+                  py::arg("slots") = slots, py::arg("forms") = forms, py::arg("has_point") = rule.has_point,
                   py::arg("operations") = costs);
 }
 

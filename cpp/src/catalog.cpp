@@ -31,7 +31,7 @@ OperationCount count_operations(const Rule& rule, std::index_sequence<I...>) {
   OperationCount tally;
   Counted::tally = &tally;
   Counted p, slots[sizeof...(I) + 1];
-  rule.apply(p, Counted(), slots[I]...);
+  step_element(rule, p, Counted(), slots[I]...);
   Counted::tally = nullptr;
   return tally;
 }
@@ -69,6 +69,10 @@ void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
   info.slots.push_back({#slot, doc, true, SCHUSS_READING(double(initial)), SCHUSS_READING(true)});
 #define SCHUSS_ADD_SLOT_IF(slot, initial, condition, doc)                                                    \
   info.slots.push_back({#slot, doc, false, SCHUSS_READING(double(initial)), SCHUSS_READING(bool(condition))});
+#define SCHUSS_ADD_TRAITS(first, second, bias, decay, use) info.traits = {first, second, bias, decay, use};
+#define SCHUSS_ADD_COPY(slot, doc)                                                                           \
+  info.slots.push_back({#slot, doc, true, SCHUSS_READING(0.0), SCHUSS_READING(true), true});
+#define SCHUSS_ADD_SCALAR(...)
 #define SCHUSS_ADD_CHECK(condition, message)                                                                 \
   info.checks.push_back({SCHUSS_READING(bool(condition)), message});
 #define SCHUSS_ADD_FORM(form, hypers, doc) info.forms.push_back({#form, hypers, doc});
@@ -81,8 +85,8 @@ void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
     info.index = int(rules.size());                                                                          \
     info.name = #Name;                                                                                       \
     info.function = #plain;                                                                                  \
-    FACTS(SCHUSS_ADD_PAPER, SCHUSS_ADD_HYPER, SCHUSS_ADD_SLOT, SCHUSS_ADD_SLOT_IF, SCHUSS_ADD_CHECK,         \
-          SCHUSS_ADD_FORM)                                                                                   \
+    FACTS(SCHUSS_ADD_PAPER, SCHUSS_ADD_TRAITS, SCHUSS_ADD_HYPER, SCHUSS_ADD_SLOT, SCHUSS_ADD_SLOT_IF,        \
+          SCHUSS_ADD_COPY, SCHUSS_ADD_SCALAR, SCHUSS_ADD_CHECK, SCHUSS_ADD_FORM)                             \
     info.has_point = has_point<Name<double, Name##Slots::always>>(0);                                        \
     add_masks<Name, Hypers, Name##Slots>(info, std::make_index_sequence<1u << Name##Slots::count>{});        \
     rules.push_back(std::move(info));                                                                        \

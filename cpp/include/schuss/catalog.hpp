@@ -23,6 +23,7 @@ struct SlotInfo {
   bool always;
   double (*initial)(const double* hypers);
   bool (*kept)(const double* hypers);
+  bool follows_p = false;  // begins as the parameter
 };
 
 struct CheckInfo {
@@ -34,6 +35,11 @@ struct FormInfo {
   std::string name;
   std::string hypers;  // "lr=0.001 eps=0 …"
   std::string doc;
+};
+
+// In words, for the table of rules.
+struct Traits {
+  std::string first_moment, second_moment, bias_correction, decay, use;
 };
 
 // How many operations of each kind one element costs.
@@ -48,6 +54,7 @@ struct RuleInfo {
   std::string function;  // the plain function: "adamw"
   int year;
   std::string summary, paper;
+  Traits traits;
   std::vector<HyperInfo> hypers;
   std::vector<SlotInfo> slots;
   std::vector<CheckInfo> checks;

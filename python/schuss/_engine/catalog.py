@@ -33,6 +33,7 @@ class Rule(NamedTuple):
     year: int
     summary: str
     paper: str
+    traits: dict[str, str]
     hypers: tuple[Hyper, ...]
     slots: tuple[Slot, ...]
     forms: dict[str, dict[str, float | bool]]
@@ -67,6 +68,7 @@ def _read(facts: dict[str, Any]) -> Rule:
         year=facts["year"],
         summary=facts["summary"],
         paper=facts["paper"],
+        traits=dict(facts["traits"]),
         hypers=hypers,
         slots=tuple(Slot(s["name"], s["always"], s["doc"]) for s in facts["slots"]),
         forms={one["name"]: wording.form(facts, one["hypers"]) for one in facts["forms"]},

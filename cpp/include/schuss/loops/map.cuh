@@ -70,7 +70,7 @@ struct MapChunk<Rule, V, Indices<I...>> {
 #pragma unroll
       for (int j = 0; j < kPack; ++j) {
         T x = load(value.x[j]);
-        rule.apply(x, gradient(grad.x[j]), s.pack[I].x[j]...);
+        step_element(rule, x, gradient(grad.x[j]), s.pack[I].x[j]...);
         value.x[j] = Store<P>::nearest(x);
         ((s.pack[I].x[j] = flush(s.pack[I].x[j])), ...);
       }
@@ -85,7 +85,7 @@ struct MapChunk<Rule, V, Indices<I...>> {
       P* const at = p.at(i);
       T x = load(*at);
       T s[] = {load_slot<T, V::kKept, I>(slots, first + i)..., T(0)};
-      rule.apply(x, gradient(*g.at(i)), s[I]...);
+      step_element(rule, x, gradient(*g.at(i)), s[I]...);
       *at = Store<P>::nearest(x);
       (store_slot<T, V::kKept, I>(slots, first + i, s[I]), ...);
     }

@@ -1,6 +1,7 @@
 // One phase over a chunk: load, scale the gradient, apply the rule, store.
 #pragma once
 #include "../formats/element.hpp"
+#include "../rules/rule.hpp"
 #include "arguments.hpp"
 #include "slots.hpp"
 
@@ -19,7 +20,7 @@ SCHUSS_FN void map_chunk(const ::schuss::MapArguments& a, Indices<I...>) {
   for (int64_t i = 0; i < count; ++i) {
     T value = load(p[i]);
     T s[] = {load_slot<T, Kept, I>(slots, i)..., T(0)};
-    rule.apply(value, T(load(g[i])) * scale, s[I]...);
+    step_element(rule, value, T(load(g[i])) * scale, s[I]...);
     p[i] = Store<P>::nearest(value);
     (store_slot<T, Kept, I>(slots, i, s[I]), ...);
   }

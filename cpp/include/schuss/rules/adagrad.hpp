@@ -1,9 +1,10 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_ADAGRAD(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                             \
+#define SCHUSS_ADAGRAD(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                       \
   PAPER(2011, "A rate of its own for each weight, shrinking with the squares of its gradients so far",       \
         "Duchi, Hazan & Singer 2011, Adaptive subgradient methods, JMLR 12")                                 \
+  TRAITS("none", "sum of g^2", "none", "L2", "sparse features, embeddings, recommenders")                    \
   HYPER(lr, 0.01, nonnegative, "learning rate")                                                              \
   HYPER(lr_decay, 0, nonnegative, "the rate of step t is lr / (1 + (t - 1) lr_decay)")                       \
   HYPER(eps, 1e-10, nonnegative, "added to the root")                                                        \

@@ -13,9 +13,10 @@
   SLOT(v, 0, "second moment: running mean of their squares")                                                 \
   SLOT_IF(v_max, 0, h.amsgrad != 0, "largest second moment so far")
 
-#define SCHUSS_ADAM(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                                \
+#define SCHUSS_ADAM(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                          \
   PAPER(2015, "Bias-corrected moments: the mean gradient over the root of the mean square",                  \
         "Kingma & Ba 2015, arXiv 1412.6980; AMSGrad: Reddi et al. 2018, arXiv 1904.09237")                   \
+  TRAITS("mean of g", "mean of g^2", "both", "L2", "most networks without weight decay")                     \
   SCHUSS_ADAM_FACTS(HYPER, SLOT, SLOT_IF, 0, "L2 penalty, added to the gradient")
 
 namespace schuss {
@@ -52,8 +53,8 @@ struct Adam {
     return {decltype(moments)::prepare(h, clock), T(h.weight_decay)};
   }
 
-  SCHUSS_FN void apply(T& p, T g, T& m, T& v, T& v_max) const {
-    p -= moments.direction(g + decay * p, m, v, v_max);
+  SCHUSS_FN T update(T p, T g, T& m, T& v, T& v_max) const {
+    return moments.direction(g + decay * p, m, v, v_max);
   }
 };
 

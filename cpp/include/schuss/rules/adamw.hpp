@@ -1,9 +1,10 @@
 #pragma once
 #include "adam.hpp"
 
-#define SCHUSS_ADAMW(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                               \
+#define SCHUSS_ADAMW(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                         \
   PAPER(2019, "Adam with the decay of weights taken out of the gradient",                                    \
         "Loshchilov & Hutter 2019, arXiv 1711.05101")                                                        \
+  TRAITS("mean of g", "mean of g^2", "both", "decoupled", "transformers; the default choice")                \
   SCHUSS_ADAM_FACTS(HYPER, SLOT, SLOT_IF, 0.01,                                                              \
                     "decoupled decay: each step takes lr * weight_decay of p away")
 
@@ -13,15 +14,13 @@ SCHUSS_DECLARE(AdamW, SCHUSS_ADAMW)
 template <class T, unsigned Kept>
 struct AdamW {
   AdamMoments<T, has(Kept, AdamWSlots::v_max)> moments;
-  T decay;
+  T decoupled;
 
   static AdamW prepare(const AdamWHypers& h, Clock clock) {
     return {decltype(moments)::prepare(h, clock), T(h.lr * h.weight_decay)};
   }
 
-  SCHUSS_FN void apply(T& p, T g, T& m, T& v, T& v_max) const {
-    p -= moments.direction(g, m, v, v_max) + decay * p;
-  }
+  SCHUSS_FN T update(T, T g, T& m, T& v, T& v_max) const { return moments.direction(g, m, v, v_max); }
 };
 
 }  // namespace schuss

@@ -1,10 +1,11 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_NESTEROV(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                            \
+#define SCHUSS_NESTEROV(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                      \
   PAPER(1983,                                                                                                \
         "Nesterov's momentum in the averaging form: v = beta v + (1 - beta) g, p = p - lr (beta v + g)",     \
         "Nesterov 1983, A method for solving the convex programming problem with convergence rate O(1/k^2)") \
+  TRAITS("mean of g", "none", "none", "none", "smooth problems, large steady batches")                       \
   HYPER(lr, 0.01, nonnegative, "learning rate")                                                              \
   HYPER(beta, 0.9, unit, "share of the velocity kept")                                                       \
   HYPER(lookahead, 0, flag,                                                                                  \
@@ -23,9 +24,9 @@ struct Nesterov {
     return {T(h.lr), T(h.beta), T(1 - h.beta), T(h.lr * h.beta), h.lookahead != 0};
   }
 
-  SCHUSS_FN void apply(T& p, T g, T& v) const {
+  SCHUSS_FN T update(T, T g, T& v) const {
     v += keep * (g - v);
-    p -= lr * select(lookahead, v, beta * v + g);
+    return lr * select(lookahead, v, beta * v + g);
   }
 
   SCHUSS_FN T point(T p, T v) const { return p - shift * v; }

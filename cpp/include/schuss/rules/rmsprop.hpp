@@ -1,9 +1,11 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_RMSPROP(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                             \
+#define SCHUSS_RMSPROP(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                       \
   PAPER(2012, "The gradient over the root of the running mean of its squares",                               \
         "Tieleman & Hinton 2012, Lecture 6.5; centered: Graves 2013, arXiv 1308.0850")                       \
+  TRAITS("none, or of the scaled g", "mean of g^2", "none", "L2",                                            \
+         "recurrent networks, reinforcement learning")                                                       \
   HYPER(lr, 0.01, nonnegative, "learning rate")                                                              \
   HYPER(alpha, 0.99, unit, "share of the mean square kept")                                                  \
   HYPER(eps, 1e-8, nonnegative, "added to the root")                                                         \
@@ -28,7 +30,7 @@ struct RMSprop {
     return {T(h.lr), T(1 - h.alpha), T(h.eps), T(h.eps_root), T(h.momentum), T(h.weight_decay)};
   }
 
-  SCHUSS_FN void apply(T& p, T g, T& v, T& g_avg, T& m) const {
+  SCHUSS_FN T update(T p, T g, T& v, T& g_avg, T& m) const {
     g += decay * p;
     v += keep * (g * g - v);
     T square = v;
@@ -41,7 +43,7 @@ struct RMSprop {
       m = momentum * m + direction;
       direction = m;
     }
-    p -= lr * direction;
+    return lr * direction;
   }
 };
 

@@ -3,17 +3,22 @@
 // A rule header states its facts in one macro, SCHUSS_<NAME>, and its formula in one struct:
 //
 //   PAPER(year, summary, reference)
+//   TRAITS(first, second, bias, decay, use)     in words: its moments, bias correction, decay, and main use
 //   HYPER(name, default, range, doc)            range: one of the Range values below
 //   SLOT(name, initial, doc)                    a state array beside the parameter; initial may read h
 //   SLOT_IF(name, initial, condition, doc)      kept only where the condition on h holds
+//   COPY(name, doc)                             a slot that follows the parameter; the rule begins it as p
+//   SCALAR(name, initial, doc)                  a number beside a leaf
 //   CHECK(condition, message)                   what the hypers must satisfy together
 //   FORM(name, "hyper=value …", doc)            another named set of defaults
 //
 //   template <class T, unsigned Kept> struct Name {
 //     T …;                                                        this step's numbers
 //     static Name prepare(const NameHypers& h, Clock clock);      once a step, in double, rounded once
-//     SCHUSS_FN void apply(T& p, T g, T& slot…) const;            once an element
-//     SCHUSS_FN T point(T p, T slot…) const;                      optional: where else gradients are taken
+//     SCHUSS_FN void apply(T& p, T g, T& slot…) const;            once an element; or
+//     SCHUSS_FN T update(T p, T g, T& slot…) const;               what is taken from p, beside decoupled
+//     decay: T decoupled;                                                its share of p SCHUSS_FN T point(T
+//     p, T slot…) const;                      optional: where else gradients are taken
 //   };
 //
 // In a condition on h a scheduled hyper is NaN, so that `h.momentum != 0` holds for it.
@@ -49,6 +54,32 @@ constexpr bool has_point(...) {
   return false;
 }
 
+template <class Rule>
+constexpr auto has_update(int) -> decltype(&Rule::update, true) {
+  return true;
+}
+template <class Rule>
+constexpr bool has_update(...) {
+  return false;
+}
+
+template <class Rule>
+constexpr auto has_decoupled(int) -> decltype(&Rule::decoupled, true) {
+  return true;
+}
+template <class Rule>
+constexpr bool has_decoupled(...) {
+  return false;
+}
+
+// One element's step, in whichever form the rule states it.
+template <class Rule, class T, class... Slot>
+SCHUSS_FN void step_element(const Rule& rule, T& p, T g, Slot&... slots) {
+  if constexpr (!has_update<Rule>(0)) rule.apply(p, g, slots...);
+  else if constexpr (has_decoupled<Rule>(0)) p -= rule.update(p, g, slots...) + rule.decoupled * p;
+  else p -= rule.update(p, g, slots...);
+}
+
 constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) != 0; }
 
 }  // namespace schuss
@@ -61,14 +92,15 @@ constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) !=
 // NameHypers: the settings, all double, in the order of the macro. NameSlots: the slots' indices.
 #define SCHUSS_DECLARE(Name, FACTS)                                                                          \
   struct Name##Hypers {                                                                                      \
-    FACTS(SCHUSS_NOTHING, SCHUSS_HYPER_FIELD, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING,                \
-          SCHUSS_NOTHING)                                                                                    \
+    FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_HYPER_FIELD, SCHUSS_NOTHING, SCHUSS_NOTHING,                \
+          SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING)                                    \
   };                                                                                                         \
   struct Name##Slots {                                                                                       \
     enum : unsigned {                                                                                        \
-      FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_ENTRY, SCHUSS_SLOT_ENTRY, SCHUSS_NOTHING,            \
-            SCHUSS_NOTHING) count                                                                            \
+      FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_ENTRY, SCHUSS_SLOT_ENTRY,            \
+            SCHUSS_SLOT_ENTRY, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING) count                         \
     };                                                                                                       \
-    static constexpr unsigned always = 0u FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_BIT,             \
-                                                SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING);             \
+    static constexpr unsigned always =                                                                       \
+        0u FACTS(SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_SLOT_BIT, SCHUSS_NOTHING,            \
+                 SCHUSS_SLOT_BIT, SCHUSS_NOTHING, SCHUSS_NOTHING, SCHUSS_NOTHING);                           \
   };

@@ -1,9 +1,11 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_SGD(PAPER, HYPER, SLOT, SLOT_IF, CHECK, FORM)                                                 \
+#define SCHUSS_SGD(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                           \
   PAPER(1964, "Stochastic gradient descent, with classic momentum and Nesterov's form, as torch.optim.SGD",  \
         "Polyak 1964; Sutskever et al. 2013, ICML")                                                          \
+  TRAITS("none, or classic: v = mu v + g", "none", "none", "L2",                                             \
+         "convolutional networks, with time to tune")                                                        \
   HYPER(lr, 1e-3, nonnegative, "learning rate")                                                              \
   HYPER(momentum, 0, nonnegative, "factor on the velocity kept from the step before")                        \
   HYPER(dampening, 0, real, "share of the gradient left out of the velocity after its first step")           \
@@ -25,13 +27,13 @@ struct SGD {
     return {T(h.lr), T(h.momentum), T(1 - h.dampening), T(h.weight_decay), clock.step == 1, h.nesterov != 0};
   }
 
-  SCHUSS_FN void apply(T& p, T g, T& v) const {
+  SCHUSS_FN T update(T p, T g, T& v) const {
     g += decay * p;
     if constexpr (has(Kept, SGDSlots::v)) {
       v = select(first, g, momentum * v + keep * g);
       g = select(nesterov, g + momentum * v, v);
     }
-    p -= lr * g;
+    return lr * g;
   }
 };
 
