@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import schuss
+from schuss._engine.catalog import TABLE, table_row
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the benchmark's words for its own numbers
@@ -41,19 +42,17 @@ def shown(value: float | bool) -> str:
 
 def rules_page() -> str:
     """The catalog: a table, then a section a rule."""
-    lines = []
-    for rule in schuss.rules().values():
-        slots = ", ".join(f"`{slot.name}`" if slot.always else f"(`{slot.name}`)" for slot in rule.slots)
-        hypers = ", ".join(f"`{hyper.name}`" for hyper in rule.hypers)
-        lines.append([f"[{rule.name}](#{rule.name.lower()})", str(rule.year), slots or "none", hypers])
+    rules = schuss.rules().values()
+    lines = [[f"[{rule.name}](#{rule.name.lower()})", *table_row(rule)[1:]] for rule in rules]
     parts = [
         "# Rules",
-        "Made from the catalog, `schuss.rules()`. Slots in brackets are kept only where the hypers need them. "
+        "Made from the catalog, `schuss.rules()`. Slots in brackets are kept only where the hypers need them; "
+        "bytes are those of the slots beside a float32 parameter; g is the gradient. "
         "Every hyper but the flags may be a [schedule](schedules.md). What all optimizers take besides: "
         "`clip`, `nonfinite`, `accumulate`, `scaler`, `grad_norm` "
         "([clipping and scaling](clipping-and-scaling.md), [accumulation](accumulation.md)).",
-        table(["rule", "year", "slots", "hypers"], lines, left=4),
-        *map(section, schuss.rules().values()),
+        table(list(TABLE), lines, left=len(TABLE)),
+        *map(section, rules),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,16 +37,12 @@ def _info(_: Sequence[str]) -> int:
 
 
 def _rules(_: Sequence[str]) -> int:
-    from schuss._engine.catalog import rules
+    from schuss._engine.catalog import TABLE, rules, table_row
 
-    rows: list[tuple[Any, ...]] = [("rule", "year", "slots", "hypers")]
-    rows += [
-        (rule.name, rule.year, ", ".join(s.name if s.always else f"[{s.name}]" for s in rule.slots), rule.hyper_names)
-        for rule in rules().values()
-    ]
-    widths = [max(len(str(row[column])) for row in rows) for column in range(3)]
+    rows = [TABLE, *(table_row(rule) for rule in rules().values())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TABLE))]
     for row in rows:
-        print("  ".join([*(f"{row[c]!s:<{widths[c]}}" for c in range(3)), str(row[3])]))
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 

@@ -96,3 +96,15 @@ def rules() -> dict[str, Rule]:
     ['m', 'v', 'v_max']
     """
     return dict(_RULES)
+
+
+TABLE = ("rule", "first moment", "second moment", "bias correction", "decay", "slots", "bytes", "year", "main use")
+
+
+def table_row(rule: Rule) -> tuple[str, ...]:
+    """A rule's line in the table of comparison: bytes are those of the slots beside a float32 parameter."""
+    slots = ", ".join(slot.name if slot.always else f"[{slot.name}]" for slot in rule.slots) or "none"
+    least, most = 4 * sum(slot.always for slot in rule.slots), 4 * len(rule.slots)
+    traits = (rule.traits[key] for key in ("first_moment", "second_moment", "bias_correction", "decay"))
+    kept = f"{least}" if least == most else f"{least} to {most}"
+    return rule.name, *traits, slots, kept, str(rule.year), rule.traits["use"]

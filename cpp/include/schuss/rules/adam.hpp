@@ -29,9 +29,8 @@ struct AdamMoments {
 
   template <class Hypers>
   static AdamMoments prepare(const Hypers& h, Clock clock) {
-    // m and v start at zero; dividing by bias1 and bias2 removes that pull.
+    // m and v start at zero; dividing by the biases removes that pull. An element divides once.
     const double bias1 = 1 - clock.power(h.beta1), bias2 = 1 - clock.power(h.beta2);
-    // The root of bias2 is taken out of the quotient, so that an element divides once.
     return {T(h.lr * sqrt(bias2) / bias1), T(1 - h.beta1), T(1 - h.beta2), T(h.eps * sqrt(bias2)),
             T(h.eps_root * bias2)};
   }
