@@ -198,7 +198,13 @@ def hypers_and_keywords() -> set[str]:
     known = {hyper.name for rule in schuss.rules().values() for hyper in rule.hypers}
     known |= {"params", "name", "frozen", "clip", "nonfinite", "accumulate", "scaler", "grad_norm", "step", "grads"}
     functions = [getattr(schuss.schedules, name) for name in schuss.schedules.__all__ if name[0].islower()]
-    functions += [schuss.LossScaler, schuss.clipping.GlobalNorm, schuss.clipping.LeafNorm, schuss.clipping.Value]
+    functions += [
+        schuss.choose,
+        schuss.LossScaler,
+        schuss.clipping.GlobalNorm,
+        schuss.clipping.LeafNorm,
+        schuss.clipping.Value,
+    ]
     for function in functions:
         known |= set(inspect.signature(function).parameters)
     return known | OTHERS

@@ -13,6 +13,7 @@ from schuss._core import StepInfo, get_num_threads, set_num_threads
 from schuss._engine.catalog import rules
 from schuss._info import info
 from schuss.checkpoint import load, save
+from schuss.choosing import choose
 from schuss.kernels import KernelSource, kernel_source
 from schuss.scaling import LossScaler
 
@@ -27,6 +28,7 @@ __all__ = [
     "KernelSource",
     "LossScaler",
     "StepInfo",
+    "choose",
     "clipping",
     "get_num_threads",
     "info",
