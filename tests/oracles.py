@@ -197,3 +197,7 @@ def walk(name: str, p: Any, grads: Iterable[Any], **hypers: Any) -> Walk:
     for g in grads:
         there.step(g)
     return there
+
+
+# The rest of the catalog, by kinds.
+import oracles_variants  # noqa: E402, F401

@@ -246,7 +246,9 @@ def test_bench_has_a_row_for_it(site: tuple[Path, Path]) -> None:
 def test_command_and_catalog_have_a_row_for_it(site: tuple[Path, Path]) -> None:
     done = inside(site, "-m", "schuss", "rules")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^SignSGD +2018 +m +lr, beta$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^SignSGD +mean of g +none +none +none +m +4 +2018 +gradients sent as one bit$", done.stdout, re.MULTILINE
+    )
     code = "import json, schuss; r = schuss.rules()['signsgd']; print(json.dumps([r.paper, r.year]))"
     assert told(site, code) == ["Bernstein et al. 2018, arXiv 1802.04434", 2018]
 
@@ -256,7 +258,7 @@ def test_docs_have_a_row_and_a_section_for_it(site: tuple[Path, Path]) -> None:
     done = inside(site, "docs/build.py", "--out", str(out))
     assert done.returncode == 0, done.stderr
     page = (out / "rules.md").read_text()
-    assert re.search(r"\|[^|]*SignSGD[^|]*\| 2018 \|[^|]*m[^|]*\|[^|]*lr[^|]*beta[^|]*\|", page)
+    assert re.search(r"\| \[SignSGD\][^|]*\| mean of g \|.*\| m \| 4 \| 2018 \| gradients sent as one bit \|", page)
     section = page[page.index("## SignSGD") :]
     assert "Bernstein et al. 2018" in section
     assert "size of every step" in section.lower()

@@ -3,6 +3,7 @@
 #include "adagrad.hpp"
 #include "adam.hpp"
 #include "adamw.hpp"
+#include "grams.hpp"
 #include "momentum.hpp"
 #include "nesterov.hpp"
 #include "rmsprop.hpp"
@@ -15,4 +16,5 @@
   RULE(Adagrad, SCHUSS_ADAGRAD, adagrad)                                                                     \
   RULE(RMSprop, SCHUSS_RMSPROP, rmsprop)                                                                     \
   RULE(Adam, SCHUSS_ADAM, adam)                                                                              \
-  RULE(AdamW, SCHUSS_ADAMW, adamw)
+  RULE(AdamW, SCHUSS_ADAMW, adamw)                                                                           \
+  RULE(Grams, SCHUSS_GRAMS, grams)
