@@ -54,29 +54,22 @@ constexpr bool has_point(...) {
   return false;
 }
 
+template <class...>
+using Void = void;
+template <class Rule, class = void>
+constexpr bool has_update = false;
 template <class Rule>
-constexpr auto has_update(int) -> decltype(&Rule::update, true) {
-  return true;
-}
+constexpr bool has_update<Rule, Void<decltype(&Rule::update)>> = true;
+template <class Rule, class = void>
+constexpr bool has_decoupled = false;
 template <class Rule>
-constexpr bool has_update(...) {
-  return false;
-}
-
-template <class Rule>
-constexpr auto has_decoupled(int) -> decltype(&Rule::decoupled, true) {
-  return true;
-}
-template <class Rule>
-constexpr bool has_decoupled(...) {
-  return false;
-}
+constexpr bool has_decoupled<Rule, Void<decltype(&Rule::decoupled)>> = true;
 
 // One element's step, in whichever form the rule states it.
 template <class Rule, class T, class... Slot>
 SCHUSS_FN void step_element(const Rule& rule, T& p, T g, Slot&... slots) {
-  if constexpr (!has_update<Rule>(0)) rule.apply(p, g, slots...);
-  else if constexpr (has_decoupled<Rule>(0)) p -= rule.update(p, g, slots...) + rule.decoupled * p;
+  if constexpr (!has_update<Rule>) rule.apply(p, g, slots...);
+  else if constexpr (has_decoupled<Rule>) p -= rule.update(p, g, slots...) + rule.decoupled * p;
   else p -= rule.update(p, g, slots...);
 }
 
