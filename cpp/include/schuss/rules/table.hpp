@@ -2,10 +2,13 @@
 #pragma once
 #include "adagrad.hpp"
 #include "adam.hpp"
+#include "adamax.hpp"
 #include "adamw.hpp"
 #include "grams.hpp"
 #include "momentum.hpp"
+#include "nadam.hpp"
 #include "nesterov.hpp"
+#include "radam.hpp"
 #include "rmsprop.hpp"
 #include "sgd.hpp"
 
@@ -17,4 +20,7 @@
   RULE(RMSprop, SCHUSS_RMSPROP, rmsprop)                                                                     \
   RULE(Adam, SCHUSS_ADAM, adam)                                                                              \
   RULE(AdamW, SCHUSS_ADAMW, adamw)                                                                           \
+  RULE(Adamax, SCHUSS_ADAMAX, adamax)                                                                        \
+  RULE(NAdam, SCHUSS_NADAM, nadam)                                                                           \
+  RULE(RAdam, SCHUSS_RADAM, radam)                                                                           \
   RULE(Grams, SCHUSS_GRAMS, grams)

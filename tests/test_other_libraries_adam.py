@@ -1,0 +1,136 @@
+"""Adam's descendants against torch, optax and pytorch_optimizer, each in the other's own dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import CLASSES, assert_close, gradients, normal
+
+SHAPE, STEPS = (37, 19), 12
+BOTH = {"weight_decay": 0.1, "decoupled_weight_decay": True}
+
+
+def inputs() -> tuple[np.ndarray, list[np.ndarray]]:
+    return normal(1, SHAPE), gradients(2, SHAPE, STEPS, np.float64)
+
+
+def ours(rule: str, hypers: dict[str, Any]) -> np.ndarray:
+    p, grads = inputs()
+    opt = CLASSES[rule](p, **hypers)
+    for g in grads:
+        opt.step(g)
+    return p
+
+
+def of_torch(make: Callable[[list[Any]], Any]) -> np.ndarray:
+    """Parameters after the steps of an optimizer of torch's interface."""
+    torch = pytest.importorskip("torch", reason="the witness of this test is torch")
+    p, grads = inputs()
+    w = torch.nn.Parameter(torch.from_numpy(p))
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # torch keeps NAdam's product of mu in the default type
+    try:
+        opt = make([w])
+        for g in grads:
+            w.grad = torch.from_numpy(g.copy())
+            opt.step()
+    finally:
+        torch.set_default_dtype(usual)
+    return w.detach().numpy().copy()
+
+
+def x64_of(jax: Any) -> Any:
+    """JAX's context of 64 bits, under its newer or its older name."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+
+    return enable_x64()
+
+
+def of_optax(make: Callable[[Any], Any]) -> np.ndarray:
+    """Parameters after optax's steps in float64."""
+    jax = pytest.importorskip("jax", reason="the witness of this test is optax")
+    optax = pytest.importorskip("optax", reason="the witness of this test is optax")
+    with x64_of(jax):
+        p, grads = inputs()
+        params, transform = jax.numpy.asarray(p), make(optax)
+        state, update = transform.init(params), jax.jit(transform.update)
+        for g in grads:
+            updates, state = update(jax.numpy.asarray(g), state, params)
+            params = optax.apply_updates(params, updates)
+        return np.asarray(params)
+
+
+def close(rule: str, hypers: dict[str, Any], want: np.ndarray, rtol: float = 1e-13) -> None:
+    p, _ = inputs()
+    assert_close(ours(rule, hypers), want, np.abs(p) + 1, rtol)
+
+
+TORCH = [
+    *[("adamax", each) for each in ({}, {"lr": 0.1, "eps": 1e-3, "weight_decay": 0.1})],
+    *[("adamax", {"beta1": 0.0, "beta2": beta2}) for beta2 in (0.0, 0.9, 0.9999)],
+    *[("nadam", each) for each in ({}, {"lr": 0.1, "eps": 1e-3, "weight_decay": 0.1}, {"momentum_decay": 1.0})],
+    *[("nadam", {**BOTH, "beta1": beta1, "lr": 0.05}) for beta1 in (0.0, 0.5, 0.99)],
+    *[("radam", each) for each in ({}, {"lr": 0.1, "eps": 1e-3, "weight_decay": 0.1}, {"beta2": 0.5})],
+    *[("radam", {**BOTH, "beta2": beta2, "lr": 0.05}) for beta2 in (0.8, 0.9, 0.99)],
+]
+NAMES = {"adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam"}
+
+
+@pytest.mark.parametrize(("rule", "hypers"), TORCH, ids=str)
+def test_agrees_with_torch(rule: str, hypers: dict[str, Any]) -> None:
+    def make(params: list[Any]) -> Any:
+        import torch
+
+        theirs = {key: value for key, value in hypers.items() if not key.startswith("beta")}
+        betas = (hypers.get("beta1", 0.9), hypers.get("beta2", 0.999))
+        return getattr(torch.optim, NAMES[rule])(params, betas=betas, foreach=False, **theirs)
+
+    close(rule, hypers, of_torch(make))
+
+
+DIALECTS: list[tuple[str, str, dict[str, Any], Callable[[Any], Any]]] = [
+    ("adamax", "adamax", {"lr": 0.01}, lambda optax: optax.adamax(0.01)),
+    (
+        "nadam, whose mu is beta1 from the first step on",
+        "nadam",
+        {"lr": 0.01, "anneal": 0.0, "eps_root": 1e-5},
+        lambda optax: optax.nadam(0.01, eps_root=1e-5),
+    ),
+    (
+        "nadamw",
+        "nadam",
+        {"lr": 0.01, "anneal": 0.0, **BOTH},
+        lambda optax: optax.nadamw(0.01, weight_decay=0.1),
+    ),
+    (
+        "radam, without its eps, which optax adds after the correction",
+        "radam",
+        {"lr": 0.01, "beta2": 0.95, "eps": 0.0},
+        lambda optax: optax.radam(0.01, b2=0.95, eps=1e-300),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "hypers", "make"), [row[1:] for row in DIALECTS], ids=[row[0] for row in DIALECTS])
+def test_optax_dialect_is_reached_by_hypers(rule: str, hypers: dict[str, Any], make: Callable[[Any], Any]) -> None:
+    close(rule, hypers, of_optax(make))
+
+
+@pytest.mark.parametrize("steps", [100, 10_000])
+@pytest.mark.parametrize("setting", [{}, {"momentum_decay": 1.0}, {"momentum_decay": 1e-6}, {"anneal": 0.95}], ids=str)
+def test_nadams_product_of_a_late_clock_is_that_of_all_steps(steps: int, setting: dict[str, float]) -> None:
+    """The core sums a series in place of the steps: at beta1 near one the product still shows."""
+    import schuss
+    from oracles import ORACLES
+
+    hypers = {"lr": 0.1, "beta1": 1 - 1e-4, **setting}
+    p, g = inputs()[0], inputs()[1][0]
+    slots = {"m": g * 0.5, "v": g * g * 0.3 + 1e-3}
+    q = p.copy()
+    schuss.ops.nadam(q, g, slots["m"].copy(), slots["v"].copy(), step=steps, **hypers)
+    assert_close(q, ORACLES["nadam"](p, g, slots, steps, **hypers), np.abs(p) + 1, 1e-12)
