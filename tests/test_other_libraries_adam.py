@@ -113,12 +113,70 @@ DIALECTS: list[tuple[str, str, dict[str, Any], Callable[[Any], Any]]] = [
         {"lr": 0.01, "beta2": 0.95, "eps": 0.0},
         lambda optax: optax.radam(0.01, b2=0.95, eps=1e-300),
     ),
+    (
+        "adabelief, whose inner eps stays in the moment",
+        "adabelief",
+        {"lr": 0.01},
+        lambda optax: optax.adabelief(0.01),
+    ),
+    (
+        "adabelief with the paper's eps",
+        "adabelief",
+        {"lr": 0.01, "eps": 1e-8, "eps_root": 0.0, "beta2": 0.9},
+        lambda optax: optax.adabelief(0.01, b2=0.9, eps=1e-8, eps_root=0.0),
+    ),
+    (
+        "yogi, both of whose moments start at a millionth",
+        "yogi",
+        {"lr": 0.01, "initial_mean": 1e-6},
+        lambda optax: optax.yogi(0.01),
+    ),
+    (
+        "ademamix",
+        "ademamix",
+        {"lr": 0.01, "beta3": 0.99, "eps_root": 1e-6, "weight_decay": 0.1},
+        lambda optax: optax.contrib.ademamix(0.01, b3=0.99, eps_root=1e-6, weight_decay=0.1),
+    ),
+    (
+        "adan, which weighs differences by 1 - beta2",
+        "adan",
+        {"lr": 0.01, "eps_root": 1e-8, "weight_decay": 0.1, "proximal": False, "complement": True},
+        lambda optax: optax.adan(0.01, weight_decay=0.1),
+    ),
 ]
 
 
 @pytest.mark.parametrize(("rule", "hypers", "make"), [row[1:] for row in DIALECTS], ids=[row[0] for row in DIALECTS])
 def test_optax_dialect_is_reached_by_hypers(rule: str, hypers: dict[str, Any], make: Callable[[Any], Any]) -> None:
     close(rule, hypers, of_optax(make))
+
+
+# The names of pytorch_optimizer, how it is to be made, and the setting here that is the same.
+OTHERS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("adabelief", "AdaBelief", {"eps": 1e-8, "eps_root": 1e-8, "weight_decay": 0.1},
+     {"eps": 1e-8, "weight_decay": 0.1, "rectify": False}),
+    ("yogi", "Yogi", {"initial_mean": 1e-6}, {}),
+    ("yogi", "Yogi", {"initial_mean": 0.1, "initial_accumulator": 0.1, "weight_decay": 0.1, "lr": 0.1},
+     {"initial_accumulator": 0.1, "weight_decay": 0.1, "weight_decouple": False, "lr": 0.1}),
+    ("ademamix", "AdEMAMix", {}, {}),
+    ("ademamix", "AdEMAMix", {"alpha_warmup": 8, "beta3_warmup": 8, "weight_decay": 0.1},
+     {"t_alpha_beta3": 8, "weight_decay": 0.1, "weight_decouple": True}),
+    ("adan", "Adan", {"lr": 0.01, "weight_decay": 0.1}, {"lr": 0.01, "weight_decay": 0.1}),
+    ("adan", "Adan", {"weight_decay": 0.1, "proximal": False}, {"weight_decay": 0.1, "weight_decouple": True}),
+    ("qhadam", "QHAdam", {"nu1": 0.7, "nu2": 0.5, "beta1": 0.9, "weight_decay": 0.1},
+     {"nus": (0.7, 0.5), "weight_decay": 0.1}),
+    ("qhadam", "QHAdam", {"nu1": 1.0, "beta1": 0.9}, {}),
+    ("qhadam", "QHAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True},
+     {"nus": (0.7, 1.0), "betas": (0.995, 0.999), "weight_decay": 0.1, "weight_decouple": True}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "name", "hypers", "theirs"), OTHERS, ids=str)
+def test_agrees_with_pytorch_optimizer(rule: str, name: str, hypers: dict[str, Any], theirs: dict[str, Any]) -> None:
+    others = pytest.importorskip("pytorch_optimizer", reason="the witness of this test is pytorch_optimizer")
+    # QHAdam's weights of the means are float32 there.
+    rtol = 1e-6 if name == "QHAdam" else 1e-13
+    close(rule, hypers, of_torch(lambda params: getattr(others, name)(params, foreach=False, **theirs)), rtol)
 
 
 @pytest.mark.parametrize("steps", [100, 10_000])
