@@ -199,28 +199,20 @@ MAKING = [
 NAMED_HYPERS = [
     (rule, hyper) for rule in RULES for hyper, value in defaults(rule).items() if not isinstance(value, bool)
 ]
-IN_UNIT = {"beta", "beta1", "beta2", "alpha"}
-
-
-def expected_range(hyper: str) -> str:
-    if hyper in IN_UNIT:
-        return "[0, 1)"
-    return "finite" if hyper == "dampening" else "0 or more"
-
+EXPECTED = {"unit": "[0, 1)", "real": "finite", "nonnegative": "0 or more"}
 
 for _rule, _hyper in NAMED_HYPERS:
     _name = CLASSES[_rule].__name__
+    _range = next(each.range for each in schuss.rules()[_rule].hypers if each.name == _hyper)
     for _value in [float("nan"), float("inf"), -0.5, 1.0, 1.5]:
-        if (_value >= 1 and np.isfinite(_value) and _hyper not in IN_UNIT) or (
-            _value == -0.5 and _hyper == "dampening"
-        ):
+        if (_value >= 1 and np.isfinite(_value) and _range != "unit") or (_value == -0.5 and _range == "real"):
             continue  # those values are good
         MAKING.append(
             Row(
                 f"{_name} {_hyper}={_value}",
                 made(good, _name, **{_hyper: _value}),
                 ValueError,
-                (f"{_name}()", _hyper, f"{_value:g}", expected_range(_hyper)),
+                (f"{_name}()", _hyper, f"{_value:g}", EXPECTED[_range]),
             )
         )
     MAKING.append(
