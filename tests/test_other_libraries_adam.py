@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CLASSES, assert_close, gradients, normal
+import schuss
+from helpers import CASES, CLASSES, assert_close, case_id, gradients, normal
+from oracles import ORACLES, walk
 
 SHAPE, STEPS = (37, 19), 12
 BOTH = {"weight_decay": 0.1, "decoupled_weight_decay": True}
@@ -183,12 +185,24 @@ def test_agrees_with_pytorch_optimizer(rule: str, name: str, hypers: dict[str, A
 @pytest.mark.parametrize("setting", [{}, {"momentum_decay": 1.0}, {"momentum_decay": 1e-6}, {"anneal": 0.95}], ids=str)
 def test_nadams_product_of_a_late_clock_is_that_of_all_steps(steps: int, setting: dict[str, float]) -> None:
     """The core sums a series in place of the steps: at beta1 near one the product still shows."""
-    import schuss
-    from oracles import ORACLES
-
     hypers = {"lr": 0.1, "beta1": 1 - 1e-4, **setting}
     p, g = inputs()[0], inputs()[1][0]
     slots = {"m": g * 0.5, "v": g * g * 0.3 + 1e-3}
     q = p.copy()
     schuss.ops.nadam(q, g, slots["m"].copy(), slots["v"].copy(), step=steps, **hypers)
     assert_close(q, ORACLES["nadam"](p, g, slots, steps, **hypers), np.abs(p) + 1, 1e-12)
+
+
+DESCENDANTS = {"adamax", "nadam", "radam", "adabelief", "yogi", "ademamix", "adan", "qhadam"}
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-13), ("float32", 2e-6)])
+@pytest.mark.parametrize(("rule", "setting"), [case for case in CASES if case[0] in DESCENDANTS], ids=case_id)
+def test_longer_walks_match_the_oracle(rule: str, setting: dict[str, Any], dtype: str, rtol: float) -> None:
+    """Past the end of what changes with the clock: RAdam divides from its sixth step on, warmups end."""
+    p, grads = normal(3, 1_001, dtype), gradients(4, 1_001, 25, dtype)
+    want = walk(rule, p, grads, **setting)
+    opt = CLASSES[rule](p, **setting)
+    for g in grads:
+        opt.step(g)
+    assert_close(p, want.p, want.largest, rtol)
