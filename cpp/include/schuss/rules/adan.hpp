@@ -4,7 +4,7 @@
 #define SCHUSS_ADAN(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                          \
   PAPER(2022, "Nesterov's momentum by the differences of gradients, over a root of their mean square",       \
         "Xie et al. 2022, arXiv 2208.06677")                                                                 \
-  TRAITS("means of g and of its differences", "mean of the extrapolated g, squared", "both", "decoupled",    \
+  TRAITS("means of g and of its differences", "mean of the extrapolated g, squared", "both", "proximal",     \
          "vision transformers")                                                                              \
   HYPER(lr, 1e-3, nonnegative, "learning rate")                                                              \
   HYPER(beta1, 0.98, unit, "share of the mean gradient kept")                                                \
