@@ -12,6 +12,7 @@ struct Clock {
   // For the numbers of a step that are no power of the clock.
   static double exp(double x) { return elementary::exp(x); }
   static double log(double x) { return elementary::log(x); }
+  static double power(double x, double y) { return elementary::power(x, y); }
 
   // 1 - e^x. For x near zero the difference cancels; x / log(e^x) puts its lost digits back (Kahan).
   static double one_minus_exp(double x) {

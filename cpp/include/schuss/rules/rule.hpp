@@ -45,6 +45,12 @@ SCHUSS_FN T larger(T a, T b) {
   return select(a > b, a, b);
 }
 
+// Zero stays, and NaN.
+template <class T>
+SCHUSS_FN T sign(T x) {
+  return select(x > T(0), T(1), select(x < T(0), T(-1), x));
+}
+
 template <class Rule>
 constexpr auto has_point(int) -> decltype(&Rule::point, true) {
   return true;

@@ -1,20 +1,27 @@
 // The catalog: an include and a row for every rule, RULE(class, facts, plain function).
 #pragma once
 #include "adabelief.hpp"
+#include "adadelta.hpp"
 #include "adagrad.hpp"
 #include "adam.hpp"
 #include "adamax.hpp"
 #include "adamw.hpp"
 #include "adan.hpp"
 #include "ademamix.hpp"
+#include "asgd.hpp"
 #include "grams.hpp"
+#include "lion.hpp"
 #include "momentum.hpp"
 #include "nadam.hpp"
 #include "nesterov.hpp"
 #include "qhadam.hpp"
+#include "qhm.hpp"
 #include "radam.hpp"
 #include "rmsprop.hpp"
+#include "rprop.hpp"
 #include "sgd.hpp"
+#include "signum.hpp"
+#include "tiger.hpp"
 #include "yogi.hpp"
 
 #define SCHUSS_RULES(RULE)                                                                                   \
@@ -33,4 +40,11 @@
   RULE(AdEMAMix, SCHUSS_ADEMAMIX, ademamix)                                                                  \
   RULE(Adan, SCHUSS_ADAN, adan)                                                                              \
   RULE(QHAdam, SCHUSS_QHADAM, qhadam)                                                                        \
-  RULE(Grams, SCHUSS_GRAMS, grams)
+  RULE(Grams, SCHUSS_GRAMS, grams)                                                                           \
+  RULE(Lion, SCHUSS_LION, lion)                                                                              \
+  RULE(Signum, SCHUSS_SIGNUM, signum)                                                                        \
+  RULE(Tiger, SCHUSS_TIGER, tiger)                                                                           \
+  RULE(QHM, SCHUSS_QHM, qhm)                                                                                 \
+  RULE(Adadelta, SCHUSS_ADADELTA, adadelta)                                                                  \
+  RULE(Rprop, SCHUSS_RPROP, rprop)                                                                           \
+  RULE(ASGD, SCHUSS_ASGD, asgd)

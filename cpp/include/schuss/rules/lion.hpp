@@ -1,0 +1,33 @@
+#pragma once
+#include "rule.hpp"
+
+#define SCHUSS_LION(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                          \
+  PAPER(2023, "The sign of a mean of the gradients, found by a search among programs",                       \
+        "Chen et al. 2023, arXiv 2302.06675")                                                                \
+  TRAITS("sign of g mixed with its mean", "none", "none", "decoupled",                                       \
+         "transformers at large batches; one slot")                                                          \
+  HYPER(lr, 1e-4, nonnegative, "learning rate: the size of every step; 3 to 10 times smaller than AdamW's")  \
+  HYPER(beta1, 0.9, unit, "share of the mean in the direction")                                              \
+  HYPER(beta2, 0.99, unit, "share of the mean kept")                                                         \
+  HYPER(weight_decay, 0, nonnegative, "decoupled decay: each step takes lr * weight_decay of p away")        \
+  SLOT(m, 0, "running mean of the gradients")
+
+namespace schuss {
+SCHUSS_DECLARE(Lion, SCHUSS_LION)
+
+template <class T, unsigned Kept>
+struct Lion {
+  T lr, keep1, keep2, decoupled;
+
+  static Lion prepare(const LionHypers& h, Clock) {
+    return {T(h.lr), T(1 - h.beta1), T(1 - h.beta2), T(h.lr * h.weight_decay)};
+  }
+
+  SCHUSS_FN T update(T, T g, T& m) const {
+    const T direction = sign(m + keep1 * (g - m));  // of the old m
+    m += keep2 * (g - m);
+    return lr * direction;
+  }
+};
+
+}  // namespace schuss
