@@ -27,6 +27,16 @@ from oracles import ORACLES, Walk, defaults, walk
 RTOL = {"float64": 1e-13, "float32": 1e-6}
 
 
+# What a hyper needs beside it, or as its own value, to be felt within a few steps.
+BESIDE: dict[tuple[str, str], dict[str, Any]] = {
+    ("sgd", "dampening"): {"momentum": 0.9},
+    ("rprop", "step_min"): {"lr": 1e-6},
+    ("rprop", "step_max"): {"lr": 50.0},
+    ("asgd", "t0"): {"t0": 2.0},
+    ("adopt", "eps"): {"eps": 0.5},
+}
+
+
 def numbers(rule: str) -> list[str]:
     """The hypers of a rule that may be schedules: numbers read at every step."""
     structural = {"initial_accumulator", "initial_mean", "t0"}  # t0 moves the average alone
@@ -104,18 +114,14 @@ def test_bfloat16_slots_are_float32(rule: str, setting: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("rule", "hyper"), [(rule, hyper) for rule in RULES for hyper in numbers(rule)])
 def test_any_hyper_may_be_a_schedule(rule: str, hyper: str) -> None:
-    standard = defaults(rule)[hyper]
-    # What is zero or next to it shows nothing, nor does a bound that no step meets or a time that none comes to.
-    telling = {"step_min": 0.02, "step_max": 0.005}
-    base = 40.0 if hyper.endswith("_warmup") else telling.get(hyper, standard if standard > 1e-12 else 0.1)
+    beside = BESIDE.get((rule, hyper), {})
+    base = beside.get(hyper, defaults(rule)[hyper] or 0.1)
     steps = 8
 
     def wave(step: int) -> float:
         return base * (0.5 + 0.5 * ((step * 3) % 5) / 5)  # keeps betas below one, nothing at zero
 
-    setting: dict[str, Any] = {hyper: wave}
-    if hyper == "dampening":
-        setting["momentum"] = 0.9
+    setting: dict[str, Any] = {**beside, hyper: wave}
     p = normal(9, 257)
     grads = gradients(10, 257, steps, np.float64)
     want = walk(rule, p, grads, **setting)
@@ -123,8 +129,12 @@ def test_any_hyper_may_be_a_schedule(rule: str, hyper: str) -> None:
     for g in grads:
         opt.step(g)
     assert_close(p, want.p, want.largest, 1e-13)
+    for name, slot in want.slots.items():
+        assert_close(opt.state[name], slot, want.largest_slots[name], 1e-13)
     still = walk(rule, normal(9, 257), grads, **{**setting, hyper: base})
-    assert not np.allclose(still.p, want.p, rtol=1e-10, atol=0), "this schedule shows nothing"
+    pairs = [(still.p, want.p), *((still.slots[name], slot) for name, slot in want.slots.items())]
+    shown = [not np.allclose(a, b, rtol=1e-10, atol=0) for a, b in pairs]
+    assert any(shown), "this schedule shows nothing"
 
 
 @pytest.mark.parametrize("rule", RULES)

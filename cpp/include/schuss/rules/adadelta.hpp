@@ -2,16 +2,15 @@
 #include "rule.hpp"
 
 #define SCHUSS_ADADELTA(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                      \
-  PAPER(2012,                                                                                                \
-        "Steps in the units of the parameter: the root of the mean squared step over that of the gradient",  \
+  PAPER(2012, "The gradient times the root mean square of the steps so far over that of the gradients",      \
         "Zeiler 2012, arXiv 1212.5701")                                                                      \
-  TRAITS("none", "means of g^2 and of the squared steps", "none", "L2", "where no rate can be tuned")        \
+  TRAITS("none", "mean of g^2, and of the squared steps", "none", "L2", "no rate to tune")                   \
   HYPER(lr, 1, nonnegative, "factor on the step; the paper has 1")                                           \
-  HYPER(rho, 0.9, unit, "share of both means kept")                                                          \
-  HYPER(eps, 1e-6, nonnegative, "added to both means, inside the roots; it begins the steps")                \
+  HYPER(rho, 0.9, unit, "share of both mean squares kept")                                                   \
+  HYPER(eps, 1e-6, nonnegative, "added to both mean squares, inside the root; the first steps' size")        \
   HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
   SLOT(v, 0, "running mean of the squared gradients")                                                        \
-  SLOT(u, 0, "running mean of the squared steps")
+  SLOT(u, 0, "running mean of the squared steps, lr left out")
 
 namespace schuss {
 SCHUSS_DECLARE(Adadelta, SCHUSS_ADADELTA)
@@ -24,12 +23,12 @@ struct Adadelta {
     return {T(h.lr), T(1 - h.rho), T(h.eps), T(h.weight_decay)};
   }
 
-  SCHUSS_FN T update(T p, T g, T& v, T& u) const {
+  SCHUSS_FN void apply(T& p, T g, T& v, T& u) const {
     g += decay * p;
     v += keep * (g * g - v);
     const T step = sqrt((u + eps) / (v + eps)) * g;
     u += keep * (step * step - u);
-    return lr * step;
+    p -= lr * step;
   }
 };
 

@@ -2,34 +2,35 @@
 #include "rule.hpp"
 
 #define SCHUSS_ASGD(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                          \
-  PAPER(1992, "Descent at a falling rate, with the average of the path beside it",                           \
-        "Polyak & Juditsky 1992, SIAM J. Control Optim. 30; rates of Bottou 2010, as torch.optim.ASGD")      \
-  TRAITS("none", "none", "none", "L2, and lambd decoupled", "convex problems; the average is the answer")    \
-  HYPER(lr, 0.01, nonnegative, "learning rate of the first step")                                            \
+  PAPER(1992, "Gradient descent with a falling rate, and the average of the parameters beside it",           \
+        "Polyak & Juditsky 1992, SIAM J. Control Optim. 30; Bottou 2010; as torch.optim.ASGD")               \
+  TRAITS("none", "none", "none", "L2", "convex problems; the average is the answer")                         \
+  HYPER(lr, 0.01, nonnegative, "the first learning rate")                                                    \
   HYPER(lambd, 1e-4, nonnegative,                                                                            \
-        "decoupled decay of rate * lambd a step; the rate is lr / (1 + lambd lr (t - 1))^alpha")             \
-  HYPER(alpha, 0.75, nonnegative, "power by which the rate falls")                                           \
-  HYPER(t0, 1e6, nonnegative, "steps after which averaging begins; until then the average is p")             \
+        "decay of weights, and of the rate: each step takes rate * lambd of p away")                         \
+  HYPER(alpha, 0.75, nonnegative, "the rate of step t is lr / (1 + lambd lr (t - 1))^alpha")                 \
+  HYPER(t0, 1e6, nonnegative, "steps before averaging begins; until then ax is p")                           \
   HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
-  COPY(ax, "average of the parameters")
+  COPY(ax, "the average of the parameters since step t0")
 
 namespace schuss {
 SCHUSS_DECLARE(ASGD, SCHUSS_ASGD)
 
 template <class T, unsigned Kept>
 struct ASGD {
-  T rate, shrink, share, decay;
+  T eta, shrink, mu, decay;
+  bool averaging;
 
   static ASGD prepare(const ASGDHypers& h, Clock clock) {
-    const double before = double(clock.step - 1);
-    const double rate = h.lr / Clock::power(1 + h.lambd * h.lr * before, h.alpha);
-    const double averaged = before - h.t0;
-    return {T(rate), T(rate * h.lambd), T(averaged > 1 ? 1 / averaged : 1.0), T(h.weight_decay)};
+    const double steps_before = double(clock.step - 1), averaged = steps_before - h.t0;
+    const double eta = h.lr / Clock::power(1 + h.lambd * h.lr * steps_before, h.alpha);
+    return {T(eta), T(eta * h.lambd), T(1 / at_least(averaged, 1.0)), T(h.weight_decay), averaged > 1};
   }
 
   SCHUSS_FN void apply(T& p, T g, T& ax) const {
-    p -= rate * (g + decay * p) + shrink * p;
-    ax = select(share < T(1), ax + share * (p - ax), p);
+    g += decay * p;
+    p -= eta * g + shrink * p;
+    ax = select(averaging, ax + mu * (p - ax), p);
   }
 };
 

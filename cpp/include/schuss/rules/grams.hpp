@@ -20,8 +20,7 @@ struct Grams {
   }
 
   SCHUSS_FN T update(T, T g, T& m, T& v, T& v_max) const {
-    const T size = magnitude(moments.direction(g, m, v, v_max));
-    return select(g > T(0), size, select(g < T(0), -size, size * g));  // zero stays, and NaN
+    return magnitude(moments.direction(g, m, v, v_max)) * sign(g);
   }
 };
 

@@ -2,11 +2,10 @@
 #include "rule.hpp"
 
 #define SCHUSS_LION(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                          \
-  PAPER(2023, "The sign of a mean of the gradients, found by a search among programs",                       \
+  PAPER(2023, "The sign of a mean of the gradients in which the present one weighs more",                    \
         "Chen et al. 2023, arXiv 2302.06675")                                                                \
-  TRAITS("sign of g mixed with its mean", "none", "none", "decoupled",                                       \
-         "transformers at large batches; one slot")                                                          \
-  HYPER(lr, 1e-4, nonnegative, "learning rate: the size of every step; 3 to 10 times smaller than AdamW's")  \
+  TRAITS("mean of g, its sign alone", "none", "none", "decoupled", "transformers, at half of Adam's memory") \
+  HYPER(lr, 1e-4, nonnegative, "learning rate: the size of every step; a third to a tenth of AdamW's")       \
   HYPER(beta1, 0.9, unit, "share of the mean in the direction")                                              \
   HYPER(beta2, 0.99, unit, "share of the mean kept")                                                         \
   HYPER(weight_decay, 0, nonnegative, "decoupled decay: each step takes lr * weight_decay of p away")        \
@@ -24,7 +23,7 @@ struct Lion {
   }
 
   SCHUSS_FN T update(T, T g, T& m) const {
-    const T direction = sign(m + keep1 * (g - m));  // of the old m
+    const T direction = sign(m + keep1 * (g - m));  // from the old m
     m += keep2 * (g - m);
     return lr * direction;
   }

@@ -41,8 +41,17 @@ SCHUSS_FN T at_least(T a, T floor) {
   return select(a < floor, floor, a);
 }
 template <class T>
+SCHUSS_FN T at_most(T a, T ceiling) {
+  return select(a > ceiling, ceiling, a);
+}
+template <class T>
 SCHUSS_FN T larger(T a, T b) {
   return select(a > b, a, b);
+}
+// Zero and NaN stay what they are.
+template <class T>
+SCHUSS_FN T sign(T x) {
+  return select(x > T(0), T(1), select(x < T(0), T(-1), x));
 }
 
 // Zero stays, and NaN.

@@ -1,14 +1,18 @@
 #pragma once
 #include "rule.hpp"
 
-#define SCHUSS_SIGNUM(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                        \
-  PAPER(2018, "A step of one size along the sign of the running mean of the gradients",                      \
-        "Bernstein et al. 2018, arXiv 1802.04434")                                                           \
-  TRAITS("sign of the mean of g", "none", "none", "decoupled", "gradients sent as one bit")                  \
-  HYPER(lr, 1e-4, nonnegative, "learning rate: the size of every step")                                      \
-  HYPER(beta, 0.9, unit, "share of the mean kept; 0 is signSGD")                                             \
-  HYPER(weight_decay, 0, nonnegative, "decoupled decay: each step takes lr * weight_decay of p away")        \
+#define SCHUSS_SIGNUM_FACTS(HYPER, SLOT, standard_lr, standard_beta, standard_decay)                         \
+  HYPER(lr, standard_lr, nonnegative, "learning rate: the size of every step")                               \
+  HYPER(beta, standard_beta, unit, "share of the mean kept")                                                 \
+  HYPER(weight_decay, standard_decay, nonnegative,                                                           \
+        "decoupled decay: each step takes lr * weight_decay of p away")                                      \
   SLOT(m, 0, "running mean of the gradients")
+
+#define SCHUSS_SIGNUM(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                        \
+  PAPER(2018, "The sign of the running mean of the gradients: signSGD with momentum",                        \
+        "Bernstein et al. 2018, arXiv 1802.04434")                                                           \
+  TRAITS("mean of g, its sign alone", "none", "none", "decoupled", "gradients sent as one bit")              \
+  SCHUSS_SIGNUM_FACTS(HYPER, SLOT, 1e-4, 0.9, 0)
 
 namespace schuss {
 SCHUSS_DECLARE(Signum, SCHUSS_SIGNUM)
