@@ -183,7 +183,7 @@ def test_torch_takes_the_same_steps_as_schuss(
 
 def test_options_without_sense_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
-        (["--rules", "lion"], "--rules: unknown rule 'lion'"),
+        (["--rules", "adamx"], "--rules: unknown rule 'adamx'"),
         (["--shapes", "gpt3"], "--shapes: unknown 'gpt3'"),
         (["--formats", "float16"], "--formats: unknown 'float16'"),
         (["--peers", "tensorflow"], "--peers: unknown 'tensorflow'"),

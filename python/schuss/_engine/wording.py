@@ -95,8 +95,9 @@ Examples
 >>> import numpy as np, schuss
 >>> params = {{"w": np.ones(3, np.float32)}}
 >>> opt = schuss.{rule["name"]}(params, lr=0.1)
->>> opt.step({{"w": np.array([1, 0, -1], np.float32)}}).step
-1
+>>> grads = {{"w": np.array([1, 0, -1], np.float32)}}
+>>> [opt.step(grads).step for _ in range(2)]
+[1, 2]
 >>> bool(params["w"][0] < params["w"][1] < params["w"][2])
 True
 """
@@ -155,7 +156,8 @@ Examples
 >>> import numpy as np, schuss
 >>> p, g = np.ones(2), np.ones(2)
 >>> {names} = p, g{", " + state if state else ""}
->>> schuss.ops.{rule["function"]}({names}, lr=0.1)
+>>> for step in (1, 2):
+...     schuss.ops.{rule["function"]}({names}, step=step, lr=0.1)
 >>> bool((p < 1).all())
 True
 """
