@@ -273,7 +273,7 @@ def test_every_schedule_gives_the_bits_of_the_python_one(agreed: tuple[bytes, li
 
 def test_what_is_wrong_is_named_and_what_is_right_works(agreed: tuple[bytes, list[str]]) -> None:
     assert agreed[1] == [
-        f"no rule is named 'nadam'; the catalog has {', '.join(schuss.rules())}",
+        f"no rule is named 'nonesuch'; the catalog has {', '.join(schuss.rules())}",
         f"Adam() got an unknown hyper 'beta3'; it takes {schuss.rules()['adam'].hyper_names}",
         "Adam(): beta1 is 1, expected a number in [0, 1)",
         "add(): there is a 'w' already",

@@ -131,7 +131,7 @@ void refuse(const Call& call) {
 
 void show_refusals() {
   float w[2] = {1, 2}, nan[2] = {float(schuss::elementary::not_a_number()), 0};
-  refuse([] { schuss::Optimizer("nadam"); });
+  refuse([] { schuss::Optimizer("nonesuch"); });
   refuse([] { schuss::Optimizer("adam", {{"beta3", 0.9}}); });
   refuse([] { schuss::Optimizer("adam", {{"beta1", 1.0}}); });
   schuss::EngineOptions options;

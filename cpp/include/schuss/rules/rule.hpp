@@ -48,11 +48,6 @@ template <class T>
 SCHUSS_FN T larger(T a, T b) {
   return select(a > b, a, b);
 }
-// Zero and NaN stay what they are.
-template <class T>
-SCHUSS_FN T sign(T x) {
-  return select(x > T(0), T(1), select(x < T(0), T(-1), x));
-}
 
 // Zero stays, and NaN.
 template <class T>

@@ -1,10 +1,13 @@
 // The catalog: an include and a row for every rule, RULE(class, facts, plain function).
 #pragma once
+#include "adabelief.hpp"
 #include "adadelta.hpp"
 #include "adagrad.hpp"
 #include "adam.hpp"
 #include "adamax.hpp"
 #include "adamw.hpp"
+#include "adan.hpp"
+#include "ademamix.hpp"
 #include "adopt.hpp"
 #include "asgd.hpp"
 #include "grams.hpp"
@@ -12,12 +15,15 @@
 #include "momentum.hpp"
 #include "nadam.hpp"
 #include "nesterov.hpp"
+#include "qhadam.hpp"
 #include "qhm.hpp"
+#include "radam.hpp"
 #include "rmsprop.hpp"
 #include "rprop.hpp"
 #include "sgd.hpp"
 #include "signum.hpp"
 #include "tiger.hpp"
+#include "yogi.hpp"
 
 #define SCHUSS_RULES(RULE)                                                                                   \
   RULE(SGD, SCHUSS_SGD, sgd)                                                                                 \
@@ -27,12 +33,20 @@
   RULE(RMSprop, SCHUSS_RMSPROP, rmsprop)                                                                     \
   RULE(Adam, SCHUSS_ADAM, adam)                                                                              \
   RULE(AdamW, SCHUSS_ADAMW, adamw)                                                                           \
+  RULE(Adamax, SCHUSS_ADAMAX, adamax)                                                                        \
+  RULE(NAdam, SCHUSS_NADAM, nadam)                                                                           \
+  RULE(RAdam, SCHUSS_RADAM, radam)                                                                           \
+  RULE(AdaBelief, SCHUSS_ADABELIEF, adabelief)                                                               \
+  RULE(Yogi, SCHUSS_YOGI, yogi)                                                                              \
+  RULE(AdEMAMix, SCHUSS_ADEMAMIX, ademamix)                                                                  \
+  RULE(Adan, SCHUSS_ADAN, adan)                                                                              \
+  RULE(QHAdam, SCHUSS_QHADAM, qhadam)                                                                        \
   RULE(Grams, SCHUSS_GRAMS, grams)                                                                           \
-  RULE(Adadelta, SCHUSS_ADADELTA, adadelta)                                                                  \
-  RULE(Rprop, SCHUSS_RPROP, rprop)                                                                           \
-  RULE(ASGD, SCHUSS_ASGD, asgd)                                                                              \
-  RULE(QHM, SCHUSS_QHM, qhm)                                                                                 \
   RULE(Lion, SCHUSS_LION, lion)                                                                              \
   RULE(Signum, SCHUSS_SIGNUM, signum)                                                                        \
   RULE(Tiger, SCHUSS_TIGER, tiger)                                                                           \
+  RULE(QHM, SCHUSS_QHM, qhm)                                                                                 \
+  RULE(Adadelta, SCHUSS_ADADELTA, adadelta)                                                                  \
+  RULE(Rprop, SCHUSS_RPROP, rprop)                                                                           \
+  RULE(ASGD, SCHUSS_ASGD, asgd)                                                                              \
   RULE(ADOPT, SCHUSS_ADOPT, adopt)
