@@ -1,4 +1,4 @@
-# cpp/src/level.cpp compiled once a level, best first; the last runs on any processor of the architecture.
+# cpp/src/level.cpp and level_formats.cpp compiled once a level, best first; the last runs on any processor of the architecture.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set(SCHUSS_LEVELS x86_64_v4 x86_64_v3 x86_64_v2 plain)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
@@ -14,7 +14,7 @@ set(SCHUSS_OPTIONS_x86_64_v4 -march=x86-64-v4 -mprefer-vector-width=512)
 function(schuss_add_levels target)
   set(list "")
   foreach(level IN LISTS SCHUSS_LEVELS)
-    add_library(level_${level} OBJECT cpp/src/level.cpp)
+    add_library(level_${level} OBJECT cpp/src/level.cpp cpp/src/level_formats.cpp)
     target_include_directories(level_${level} PRIVATE cpp/include)
     target_compile_definitions(level_${level} PRIVATE SCHUSS_LEVEL=${level})
     target_compile_options(level_${level} PRIVATE ${SCHUSS_LEVEL_OPTIONS} ${SCHUSS_OPTIONS_${level}})

@@ -346,3 +346,30 @@ def test_a_step_that_is_interrupted_between_its_launches_has_not_happened(
     for t in range(1, 4):
         twins.step(grads_of(t))
     twins.check()
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"slots": "bfloat16"}, "slots='bfloat16' .*slots='float32'"),
+        ({"slots": "8bit"}, "slots='8bit' .*slots='float32'"),
+        ({"rounding": "stochastic"}, "rounding='stochastic' .*rounding='nearest'"),
+        ({"master": True}, "master=True .*float32 parameters"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_ways_to_store_that_only_the_cpu_has_are_refused_by_name(
+    cuda: Any, cupy: Any, keywords: dict[str, Any], words: str
+) -> None:
+    w = cupy.asarray(np.ones(5_000, np.float32))
+    with pytest.raises(ValueError, match=words):
+        schuss.AdamW({"w": w}, **keywords)
+    assert schuss.AdamW({"w": w}).step({"w": w}).step == 1
+
+
+def test_float16_gradients_are_refused_on_a_device_by_name(cuda: Any, cupy: Any) -> None:
+    w = cupy.asarray(np.ones(5, np.float32))
+    opt = schuss.SGD({"w": w})
+    with pytest.raises(TypeError, match=r"grads\['w'\]: float16 on a CUDA device"):
+        opt.step({"w": cupy.asarray(np.ones(5, np.float16))})
+    assert opt.clock == 0

@@ -52,7 +52,7 @@ def test_class_takes_the_oracles_hypers_with_its_defaults(rule: str) -> None:
     signature = inspect.signature(CLASSES[rule]).parameters
     taken = {key: signature[key].default for key in signature if key in defaults(rule)}
     assert taken == defaults(rule)
-    common = {"params", "clip", "nonfinite", "accumulate", "scaler", "grad_norm"}
+    common = {"params", "clip", "nonfinite", "accumulate", "scaler", "grad_norm", "slots", "rounding", "seed", "master"}
     assert set(signature) == common | set(defaults(rule))
 
 

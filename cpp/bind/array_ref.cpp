@@ -15,6 +15,7 @@ struct NumpyTypes {
   NumpyTypes() {
     known.emplace_back(py::dtype::of<float>().release().ptr(), Format::f32);
     known.emplace_back(py::dtype::of<double>().release().ptr(), Format::f64);
+    known.emplace_back(py::dtype("e").release().ptr(), Format::f16);
   }
 };
 
@@ -56,7 +57,7 @@ bool read_numpy(PyObject* object, ArrayRef& array, Refusal& refusal) {
 
 struct Torch {
   PyTypeObject* tensor = nullptr;
-  PyObject *f64 = nullptr, *f32 = nullptr, *bf16 = nullptr, *strided = nullptr;
+  PyObject *f64 = nullptr, *f32 = nullptr, *bf16 = nullptr, *f16 = nullptr, *strided = nullptr;
 };
 
 // Empty until somebody else has imported torch.
@@ -70,6 +71,7 @@ const Torch& torch_types() {
   types.f64 = torch.attr("float64").cast<py::object>().release().ptr();
   types.f32 = torch.attr("float32").cast<py::object>().release().ptr();
   types.bf16 = torch.attr("bfloat16").cast<py::object>().release().ptr();
+  types.f16 = torch.attr("float16").cast<py::object>().release().ptr();
   types.strided = torch.attr("strided").cast<py::object>().release().ptr();
   types.tensor = reinterpret_cast<PyTypeObject*>(torch.attr("Tensor").cast<py::object>().release().ptr());
   return types;
@@ -100,7 +102,8 @@ bool read_torch(PyObject* object, ArrayRef& array, Refusal& refusal) {
   if (dtype.ptr() == torch.f32) array.format = Format::f32;
   else if (dtype.ptr() == torch.f64) array.format = Format::f64;
   else if (dtype.ptr() == torch.bf16) array.format = Format::bf16;
-  else return refusal = {true, "dtype " + text(dtype) + ", expected float64, float32 or bfloat16"}, false;
+  else if (dtype.ptr() == torch.f16) array.format = Format::f16;
+  else return refusal = {true, "dtype " + text(dtype) + ", expected " + kFormatNames}, false;
   const bool on_cpu = truth(get(object, is_cpu));
   if (!on_cpu && !truth(get(object, is_cuda)))
     return refusal = {false, "on device " + text(get(object, device)) + ", expected the CPU or CUDA"}, false;
@@ -157,10 +160,11 @@ bool numpy_format(PyObject* dtype, Format& format, Refusal& refusal) {
   const bool native = type.attr("isnative").cast<bool>();
   if (native && type.kind() == 'f' && type.itemsize() == 4) format = Format::f32;
   else if (native && type.kind() == 'f' && type.itemsize() == 8) format = Format::f64;
+  else if (native && type.kind() == 'f' && type.itemsize() == 2) format = Format::f16;
   else if (native && name == "bfloat16" && type.itemsize() == 2) format = Format::bf16;
   else {
-    refusal = {true, "dtype " + name + (native ? "" : " (not in this machine's byte order)") +
-                         ", expected float64, float32 or bfloat16"};
+    refusal = {true, "dtype " + name + (native ? "" : " (not in this machine's byte order)") + ", expected " +
+                         kFormatNames};
     return false;
   }
   if (numpy_types().known.size() < 16) numpy_types().known.emplace_back(type.inc_ref().ptr(), format);

@@ -7,7 +7,8 @@ namespace schuss {
 namespace {
 
 EngineOptions options(const std::string& clip, double limit, const std::string& nonfinite, int accumulate,
-                      bool grad_norm, std::shared_ptr<LossScale> scaler) {
+                      bool grad_norm, std::shared_ptr<LossScale> scaler, const std::string& slots,
+                      bool stochastic, uint64_t seed, bool master) {
   EngineOptions result;
   result.clip.kind = clip == "global_norm" ? ClipKind::global_norm
                      : clip == "leaf_norm" ? ClipKind::leaf_norm
@@ -20,6 +21,12 @@ EngineOptions options(const std::string& clip, double limit, const std::string& 
   result.accumulate = accumulate;
   result.grad_norm = grad_norm;
   result.scaler = std::move(scaler);
+  result.slots = slots == "bfloat16" ? SlotFormat::bf16
+                 : slots == "8bit"   ? SlotFormat::block8
+                                     : SlotFormat::arithmetic;
+  result.stochastic = stochastic;
+  result.seed = seed;
+  result.master = master;
   return result;
 }
 
@@ -65,12 +72,15 @@ void bind_session(py::module_& module) {
   bind_device_session(type);
   type.def(py::init([](const std::string& rule, const std::string& clip, double limit,
                        const std::string& nonfinite, int accumulate, bool grad_norm,
-                       std::shared_ptr<LossScale> scaler) {
+                       std::shared_ptr<LossScale> scaler, const std::string& slots, bool stochastic,
+                       uint64_t seed, bool master) {
              return std::make_unique<Session>(
-                 rule, options(clip, limit, nonfinite, accumulate, grad_norm, std::move(scaler)));
+                 rule, options(clip, limit, nonfinite, accumulate, grad_norm, std::move(scaler), slots,
+                               stochastic, seed, master));
            }),
            py::arg("rule"), py::kw_only(), py::arg("clip"), py::arg("limit"), py::arg("nonfinite"),
-           py::arg("accumulate"), py::arg("grad_norm"), py::arg("scaler"))
+           py::arg("accumulate"), py::arg("grad_norm"), py::arg("scaler"), py::arg("slots") = "float32",
+           py::arg("stochastic") = false, py::arg("seed") = 0, py::arg("master") = false)
       .def("begin_group", &Session::begin_group)
       .def(
           "commit_group",
@@ -87,6 +97,11 @@ void bind_session(py::module_& module) {
       .def("frozen", [](const Session& s, int leaf) { return s.engine.frozen(leaf); })
       .def("slot", [](const Session& s, int leaf,
                       const std::string& name) { return s.slot(leaf, slot_index(s, name)); })
+      .def("slot_format", [](const Session& s, int leaf,
+                             const std::string& name) { return s.slot_format(leaf, slot_index(s, name)); })
+      .def("stored", &Session::stored)
+      .def("master", &Session::master)
+      .def("has_master", [](const Session& s, int leaf) { return s.engine.has_master(leaf); })
       .def("accumulator", &Session::accumulator)
       .def("accumulated", &Session::accumulated)
       .def("shape", [](const Session& s, int leaf) { return py::tuple(py::cast(s.engine.leaf(leaf).shape)); })

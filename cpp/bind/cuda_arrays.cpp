@@ -122,6 +122,12 @@ int64_t dlpack_stream(int device) {
 }
 
 bool check_cuda(const ArrayRef& array, Refusal& refusal) {
+  if (array.format == Format::f16)
+    return refusal =
+               {true,
+                "float16 on a CUDA device, where Schuss steps float64, float32 and bfloat16; use one of "
+                "those, or keep float16 on the CPU"},
+           false;
   const auto size = int64_t(size_of(array.format));
   bool aligned = reinterpret_cast<std::uintptr_t>(array.data) % std::uintptr_t(size) == 0;
   for (int d = 0; d < array.dimensions; ++d)

@@ -74,6 +74,18 @@ std::vector<double> slot_initials(const Session& session, int group) {
   return initials;
 }
 
+// What only the CPU has.
+void refuse_on_device(const EngineOptions& options) {
+  const auto refuse = [](const std::string& what, const std::string& expected) {
+    throw py::value_error(
+        what + " is for parameters on the CPU, and these are on a CUDA device, where it takes " + expected);
+  };
+  if (options.slots == SlotFormat::bf16) refuse("slots='bfloat16'", "slots='float32'");
+  if (options.slots == SlotFormat::block8) refuse("slots='8bit'", "slots='float32'");
+  if (options.stochastic) refuse("rounding='stochastic'", "rounding='nearest'");
+  if (options.master) refuse("master=True", "float32 parameters");
+}
+
 }  // namespace
 
 void DeviceGradients::resize(const Engine& engine) {
@@ -144,8 +156,10 @@ void Session::settle_device(const std::vector<LeafPlan>& leaves, const std::vect
                             ", expected " + place_of(device_));
   if (engine.leaves() > 0) return;
   device_engine_ = py::object();
-  if (device_ >= 0)
+  if (device_ >= 0) {
+    refuse_on_device(engine.options());
     device_engine_ = py::module_::import("schuss._engine.cuda.engine").attr("Engine")(py::cast(this));
+  }
 }
 
 PyObject* Session::run_on_device(bool flushed) {

@@ -39,6 +39,7 @@ bool format_of(DataType type, Format& format) {
   if (type.lanes != 1) return false;
   if (type.code == kFloat && type.bits == 32) return format = Format::f32, true;
   if (type.code == kFloat && type.bits == 64) return format = Format::f64, true;
+  if (type.code == kFloat && type.bits == 16) return format = Format::f16, true;
   if (type.code == kBfloat && type.bits == 16) return format = Format::bf16, true;
   return false;
 }
@@ -78,8 +79,7 @@ bool import(const py::object& source, int device, Import& result, Refusal& refus
   }
   if (!format_of(tensor->type, result.format))
     return refusal = {true, "DLPack type code " + std::to_string(tensor->type.code) + " of " +
-                                std::to_string(tensor->type.bits) +
-                                " bits, expected float64, float32 or bfloat16"},
+                                std::to_string(tensor->type.bits) + " bits, expected " + kFormatNames},
            false;
   result.data = static_cast<char*>(tensor->data) + tensor->byte_offset;
   result.dimensions = tensor->dimensions;

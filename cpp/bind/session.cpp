@@ -12,14 +12,6 @@ namespace {
 // Large steps let other Python threads run; for small ones the two locks would cost more than the step.
 constexpr int64_t kReleaseAbove = 1 << 17;
 
-py::object array_over(void* data, Format arithmetic, const std::vector<int64_t>& shape,
-                      std::shared_ptr<const void> owner) {
-  auto* held = new std::shared_ptr<const void>(std::move(owner));
-  const py::capsule base(held, [](void* p) { delete static_cast<std::shared_ptr<const void>*>(p); });
-  if (arithmetic == Format::f64) return py::array_t<double>(shape, static_cast<double*>(data), base);
-  return py::array_t<float>(shape, static_cast<float*>(data), base);
-}
-
 std::vector<Hyper> hypers_of(const Engine& engine, int group) {
   std::vector<Hyper> hypers;
   for (std::size_t i = 0; i < engine.rule().hypers.size(); ++i) hypers.push_back(engine.hyper(group, int(i)));
@@ -270,22 +262,6 @@ PyObject* Session::flush() {
   if (pending() == 0) Py_RETURN_NONE;
   check_parameters();
   return on_device() ? run_on_device(true) : run(nullptr);
-}
-
-py::object Session::slot(int leaf, int slot) const {
-  if (on_device()) return device_engine_.attr("slot")(leaf, slot);
-  void* data = engine.slot(leaf, slot);
-  if (!engine.slot_owner(leaf, slot)) return py::none();
-  return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape,
-                    engine.slot_owner(leaf, slot));
-}
-
-py::object Session::accumulator(int leaf) const {
-  if (on_device()) return device_engine_.attr("accumulator")(leaf);
-  void* data = engine.accumulator(leaf);
-  if (!data) return py::none();
-  // Borrowed: read or written at once while a state is saved or loaded, never handed on.
-  return array_over(data, arithmetic_of(engine.leaf(leaf).format), engine.leaf(leaf).shape, nullptr);
 }
 
 bool Session::accumulated(int leaf) const {

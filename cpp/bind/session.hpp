@@ -56,6 +56,9 @@ class Session : private GradientSink {
 
   Engine engine;                              // on a device it keeps the settings alone
   py::object slot(int leaf, int slot) const;  // an array over the slot; None where it is not kept
+  const char* slot_format(int leaf, int slot) const;  // "8bit", or the type of its elements
+  py::dict stored(int leaf) const;                    // every array of the leaf's state as it lies in memory
+  py::object master(int leaf) const;
   py::object accumulator(int leaf) const;
   bool accumulated(int leaf) const;
   int64_t clock(int leaf) const;

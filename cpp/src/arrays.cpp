@@ -98,7 +98,7 @@ void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g,
   run.shape = p.shape.data();
   run.p = view(p);
   run.g = view(g);
-  run.direct = !run.p.strides && !run.g.strides && p.format == g.format;
+  run.direct = int(p.format) < kDirect && !run.p.strides && !run.g.strides && p.format == g.format;
   run.map = loops.rules[rule.index].map[int(run.direct ? p.format : arithmetic)][mask];
   run.numbers = numbers;
   for (std::size_t k = 0; k < slots.size(); ++k) run.slots[k] = static_cast<char*>(slots[k]);

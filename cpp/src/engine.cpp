@@ -14,15 +14,6 @@ namespace {
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-void fill(void* slot, Format arithmetic, int64_t count, double value) {
-  if (value == 0) return;  // a slab comes zeroed
-  if (arithmetic == Format::f64) {
-    for (int64_t i = 0; i < count; ++i) static_cast<double*>(slot)[i] = value;
-  } else {
-    for (int64_t i = 0; i < count; ++i) static_cast<float*>(slot)[i] = float(value);
-  }
-}
-
 std::size_t bytes_of(const Leaf& leaf) {
   return Slab::rounded(std::size_t(leaf.count) * size_of(leaf.arithmetic()));
 }
@@ -98,11 +89,6 @@ Engine::State::State(const RuleInfo& r, EngineOptions o)
         "nonfinite must be 'skip' with a scaler: an overflow is how it finds its scale");
 }
 
-void Engine::State::fill_slot(std::size_t index, std::size_t k) {
-  const std::vector<double> hypers = groups[std::size_t(runs[index].group)].for_conditions();
-  fill(runs[index].slots[k], runs[index].arithmetic, runs[index].count, rule.slots[k].initial(hypers.data()));
-}
-
 void Engine::State::make_slots(std::size_t index, unsigned mask) {
   Leaf& leaf = plan.leaves[index];
   for (std::size_t k = 0; k < rule.slots.size(); ++k) {
@@ -111,7 +97,7 @@ void Engine::State::make_slots(std::size_t index, unsigned mask) {
       leaf.slot_slabs[k] = nullptr;
     }
     if (!has(mask, unsigned(k)) || runs[index].slots[k]) continue;
-    leaf.slot_slabs[k] = std::make_shared<Slab>(bytes_of(leaf));
+    leaf.slot_slabs[k] = std::make_shared<Slab>(slot_bytes(index, k));
     runs[index].slots[k] = leaf.slot_slabs[k]->data();
     fill_slot(index, k);
   }
@@ -126,13 +112,13 @@ void Engine::State::make_slots_of_new_leaves() {
       for (std::size_t k = 0; k < rule.slots.size(); ++k)
         if (has(groups[std::size_t(runs[i].group)].mask, unsigned(k))) visit(i, k);
   };
-  each([&](std::size_t i, std::size_t) { bytes += bytes_of(plan.leaves[i]) + spacing_of(plan.leaves[i]); });
+  each([&](std::size_t i, std::size_t k) { bytes += slot_bytes(i, k) + spacing_of(plan.leaves[i]); });
   const auto slab = std::make_shared<Slab>(bytes);
   char* next = slab->data();
   each([&](std::size_t i, std::size_t k) {
     runs[i].slots[k] = next = spaced(next, plan.leaves[i], k);
     plan.leaves[i].slot_slabs[k] = slab;
-    next += bytes_of(plan.leaves[i]);
+    next += slot_bytes(i, k);
     fill_slot(i, k);
   });
   for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i)
@@ -178,6 +164,7 @@ int Engine::add_leaf(LeafSpec spec) {
   s.plan.add(std::move(leaf));
   run.count = s.plan.leaves.back().count;
   run.arithmetic = s.plan.leaves.back().arithmetic();
+  s.settle_formats(run, s.plan.leaves.back().spec);
   s.runs.push_back(run);
   return int(s.runs.size()) - 1;
 }
@@ -204,6 +191,7 @@ void Engine::prepare() {
   if (s.on_device) return;
   s.make_slots_of_new_leaves();
   s.make_accumulators_of_new_leaves();
+  s.make_masters_of_new_leaves();
   s.prepared_leaves = s.plan.leaves.size();
   s.active.resize(s.plan.leaves.size());
   s.numbers.reserve(s.plan.leaves.size() + s.groups.size());

@@ -70,6 +70,9 @@ struct Engine::State {
   void fill_slot(std::size_t index, std::size_t slot);
   void make_slots_of_new_leaves();
   void make_accumulators_of_new_leaves();
+  void settle_formats(Run& run, const LeafSpec& spec) const;
+  void make_masters_of_new_leaves();
+  std::size_t slot_bytes(std::size_t leaf, std::size_t slot) const;
   bool needs_norm() const;
   void set_lookahead(bool visited);
   void walk(Team team, const std::vector<int>& bounds, const Gradient* gradients, bool real);

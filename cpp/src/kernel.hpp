@@ -9,16 +9,27 @@ using TakeKernel = void (*)(void* to, const void* from, int64_t count, bool add)
 using GiveKernel = void (*)(void* to, const void* from, int64_t count);
 using SumKernel = double (*)(const void* g, int64_t count);
 using ScaleKernel = void (*)(void* g, int64_t count, double factor, double limit);
+using DecodeKernel = void (*)(float* to, const uint8_t* codes, const float* scales, int64_t count);
+using EncodeKernel = void (*)(uint8_t* codes, float* scales, const float* from, int64_t count);
+using RoundKernel = void (*)(void* to, const float* from, int64_t count, uint64_t key, int64_t first);
 using StreamKernel = void (*)(float* const* streams, int64_t count);
 
-constexpr int kStored = 3;       // f64, f32, bf16
+constexpr int kStored = 4;       // f64, f32, bf16, f16
+constexpr int kDirect = 3;       // of those, the first three have loops of their own
 constexpr int kArithmetics = 2;  // f64, f32
 constexpr int kMaxStreams = 7;
 
 // By how p and g are stored (both alike) and by the mask of slots kept; null where a rule has no such form.
 struct RuleKernels {
-  MapKernel map[kStored][kMaxMasks];
-  MapKernel point[kStored][kMaxMasks];
+  MapKernel map[kDirect][kMaxMasks];
+  MapKernel point[kDirect][kMaxMasks];
+};
+
+// What a row is stored by where that is not as the loops compute.
+struct FormatLoops {
+  DecodeKernel decode;  // slots in blocks of 8 bits
+  EncodeKernel encode;
+  RoundKernel round[kStored];  // parameters, stochastically; null where there is nothing to round
 };
 
 struct Level {
@@ -29,6 +40,7 @@ struct Level {
   SumKernel square_sum[kStored];
   ScaleKernel scale[kStored];
   StreamKernel stream[kMaxStreams + 1][kMaxStreams + 1];  // [reads][writes]
+  const FormatLoops* formats;
 };
 
 }  // namespace schuss

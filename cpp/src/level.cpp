@@ -6,6 +6,9 @@
 #include "kernel.hpp"
 
 namespace schuss::SCHUSS_LEVEL {
+
+extern const FormatLoops formats;  // of level_formats.cpp
+
 namespace {
 
 // Included inside, so that no two levels share an inline function that the linker could merge.
@@ -16,6 +19,7 @@ namespace {
 
 using schuss::bf16;
 using schuss::Count;
+using schuss::f16;
 using schuss::Indices;
 
 template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots>
@@ -98,12 +102,14 @@ constexpr Level with_streams(Level table, Indices<Reads...>) {
 constexpr Level loops = {
     SCHUSS_NAME(SCHUSS_LEVEL),
     rules,
-    {{take<double, double>, take<double, float>, take<double, bf16>},
-     {take<float, double>, take<float, float>, take<float, bf16>}},
-    {{give<double, double>, nullptr, nullptr}, {nullptr, give<float, float>, give<float, bf16>}},
-    {square_sum<double>, square_sum<float>, square_sum<bf16>},
-    {scale<double>, scale<float>, scale<bf16>},
+    {{take<double, double>, take<double, float>, take<double, bf16>, take<double, f16>},
+     {take<float, double>, take<float, float>, take<float, bf16>, take<float, f16>}},
+    {{give<double, double>, nullptr, nullptr, nullptr},
+     {nullptr, give<float, float>, give<float, bf16>, give<float, f16>}},
+    {square_sum<double>, square_sum<float>, square_sum<bf16>, square_sum<f16>},
+    {scale<double>, scale<float>, scale<bf16>, scale<f16>},
     {},
+    &formats,
 };
 
 }  // namespace

@@ -1,6 +1,10 @@
 #include "passes.hpp"
 
 #include <algorithm>
+#include <cstring>
+
+#include "schuss/formats/block8.hpp"
+#include "schuss/formats/rounding.hpp"
 
 namespace schuss {
 namespace {
@@ -30,7 +34,11 @@ MapArguments arguments(const Run& run, int64_t first, int64_t count) {
   return a;
 }
 
-// The parameter in a row of the arithmetic type, and back where it lies: in place where it is one already.
+// A pass to where the rule takes its gradients has none, and moves nothing but the parameters.
+bool at_point(const Run& run) { return !run.g.data; }
+
+// The parameter in a row of the arithmetic type, and back where it lies: in place where it is one already, or
+// has a master, which begins as the parameter.
 class StagedParameter {
  public:
   StagedParameter(const Level& level, const Run& run, char* row, int64_t first, int64_t count)
@@ -39,14 +47,21 @@ class StagedParameter {
         first_(first),
         count_(count),
         in_place_(!run.p.strides && run.p.format == run.arithmetic) {
-    data = in_place_ ? at(run.p, first) : row;
-    if (!in_place_)
-      level.take[int(run.arithmetic)][int(run.p.format)](row, row_of(run, run.p, first, count), count, false);
+    char* const master = run.master ? run.master + first * int64_t(sizeof(float)) : nullptr;
+    data = in_place_ ? at(run.p, first) : master && !at_point(run) ? master : row;
+    if (in_place_) return;
+    if (!master || run.clock == 0)
+      level.take[int(run.arithmetic)][int(run.p.format)](data, row_of(run, run.p, first, count), count,
+                                                         false);
+    else if (at_point(run)) std::memcpy(row, master, std::size_t(count) * sizeof(float));
   }
   void store() const {
     if (in_place_) return;
     char* const out = run_.p.strides ? raw_row : at(run_.p, first_);
-    level_.give[int(run_.arithmetic)][int(run_.p.format)](out, data, count_);
+    if (run_.stochastic && !at_point(run_))
+      level_.formats->round[int(run_.p.format)](out, reinterpret_cast<const float*>(data), count_,
+                                                rounding_key(run_.rounding_key, run_.clock + 1), first_);
+    else level_.give[int(run_.arithmetic)][int(run_.p.format)](out, data, count_);
     if (run_.p.strides)
       scatter(run_.p.data, raw_row, run_.strides(run_.p), size_of(run_.p.format), first_, count_);
   }
@@ -59,12 +74,53 @@ class StagedParameter {
   bool in_place_;
 };
 
+// Slots stored in fewer bits, in rows of float32, and back.
+class StagedSlots {
+ public:
+  StagedSlots(const Level& level, const Run& run, MapArguments& a, int64_t first, int64_t count)
+      : level_(level), run_(run), first_(first), count_(count) {
+    each([&](int k, char* stored, float* scales) {
+      if (scales) level.formats->decode(rows_[k], reinterpret_cast<uint8_t*>(stored), scales, count);
+      else level.take[int(Format::f32)][int(Format::bf16)](rows_[k], stored, count, false);
+      a.slots[k] = rows_[k];
+    });
+  }
+  void store() {
+    if (at_point(run_)) return;
+    each([&](int k, char* stored, float* scales) {
+      if (scales) level_.formats->encode(reinterpret_cast<uint8_t*>(stored), scales, rows_[k], count_);
+      else level_.give[int(Format::f32)][int(Format::bf16)](stored, rows_[k], count_);
+    });
+  }
+
+ private:
+  template <class Visit>
+  void each(Visit visit) {
+    for (int k = 0; k < kMaxSlots; ++k) {
+      char* const slot = run_.slots[k];
+      if (!slot || run_.slot_formats[k] == SlotFormat::arithmetic) continue;
+      if (run_.slot_formats[k] == SlotFormat::bf16) visit(k, slot + first_ * 2, nullptr);
+      else visit(k, slot + first_, scales_of(slot, run_.count) + first_ / kBlock);
+    }
+  }
+
+  alignas(64) float rows_[kMaxSlots][kRow];
+  const Level& level_;
+  const Run& run_;
+  int64_t first_, count_;
+};
+
 void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
+  static_assert(kRow % kBlock == 0);
   alignas(64) char p_row[kRow * sizeof(double)], g_row[kRow * sizeof(double)];
   const int arithmetic = int(run.arithmetic);
   const StagedParameter p(level, run, p_row, first, count);
   MapArguments a = arguments(run, first, count);
-  if (run.g.data) {
+  StagedSlots slots(level, run, a, first, count);
+  a.g = g_row;
+  if (run.g.format == run.arithmetic && !run.g.strides && run.g_limit == kNoLimit && run.g.data) {
+    a.g = at(run.g, first);
+  } else if (run.g.data) {
     // Scaled in the wider of its own type and the arithmetic's: what clipping brings into range must not
     // overflow.
     const bool wide = run.g.format == Format::f64 && run.arithmetic == Format::f32;
@@ -77,9 +133,9 @@ void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
     a.g_scale = 1;
   }
   a.p = p.data;
-  a.g = g_row;
   run.map(a);
   p.store();
+  slots.store();
 }
 
 void fetch_lines(const char* start, int64_t bytes) {

@@ -32,12 +32,22 @@ struct Run {
   int first_source = 0, sources = 1;
   unsigned mask = 0;  // of the slots kept
   Format arithmetic = Format::f32;
-  bool direct = false;  // both in C order, stored alike, and no limit on the gradient
+  SlotFormat slot_formats[kMaxSlots] = {};
+  char* master = nullptr;     // the parameter in float32
+  uint64_t rounding_key = 0;  // of the leaf
+  bool stochastic = false;    // how the parameter is rounded
+  bool staged = false;        // p or a slot is stored in another way than loops of their own take
+  bool direct = false;        // both in C order, stored alike, and no limit on the gradient
   bool frozen = false;
   bool accumulated = false;
 
   Strides strides(const ArrayView& array) const { return {dimensions, shape, array.strides}; }
 };
+
+// Where the scales of a slot in blocks lie: behind its codes.
+inline float* scales_of(char* codes, int64_t count) {
+  return reinterpret_cast<float*>(codes + (count + 63) / 64 * 64);
+}
 
 // Asks for the memory of a chunk that comes soon. Only short leaves need it: the processor sees long streams
 // itself.

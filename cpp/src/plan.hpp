@@ -19,6 +19,7 @@ struct Leaf {
   int64_t count = 0;
   std::shared_ptr<Slab> slot_slabs[kMaxSlots];
   std::shared_ptr<Slab> accumulator_slab;
+  std::shared_ptr<Slab> master_slab;
 
   Format arithmetic() const { return arithmetic_of(spec.format); }
 };

@@ -34,7 +34,7 @@ void Engine::State::aim_at_point() {
     backup_starts.push_back(bytes);
     bytes += std::size_t(leaf.count) * size_of(leaf.spec.format);
     run.g = {};
-    run.direct = !run.p.strides;
+    run.direct = !run.staged && !run.p.strides;
     run.map = level.rules[rule.index].point[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
     run.numbers = numbers_for(run);
   }

@@ -49,7 +49,8 @@ bool Engine::State::aim_leaf(Run& run, const Gradient* gradients, bool real) {
   }
   run.g_scale = mean;
   run.g_limit = options.clip.kind == ClipKind::value ? options.clip.limit : kNoLimit;
-  run.direct = !run.p.strides && !run.g.strides && run.p.format == run.g.format && run.g_limit == kNoLimit;
+  run.direct = !run.staged && !run.p.strides && !run.g.strides && run.p.format == run.g.format &&
+               run.g_limit == kNoLimit;
   run.map = level.rules[rule.index].map[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
   run.numbers = numbers_for(run);
   return true;

@@ -163,6 +163,10 @@ class Session:
         accumulate: int,
         grad_norm: bool,
         scaler: LossScaler | None,
+        slots: str = "float32",
+        stochastic: bool = False,
+        seed: int = 0,
+        master: bool = False,
     ) -> None: ...
     steps: int
     @property
@@ -186,7 +190,13 @@ class Session:
     def set_frozen(self, leaf: int, frozen: bool, /) -> None: ...
     def frozen(self, leaf: int, /) -> bool: ...
     def slot(self, leaf: int, name: str, /) -> Any | None:
-        """An array over it, NumPy's or on the device CuPy's."""
+        """An array over it, NumPy's or on the device CuPy's; a decoded copy where it is stored in 8 bits."""
+    def slot_format(self, leaf: int, name: str, /) -> Literal["float64", "float32", "bfloat16", "8bit"]:
+        """How it is stored, whether it is kept or not."""
+    def stored(self, leaf: int, /) -> dict[str, Any]:
+        """Every array of its state as it lies in memory: codes and scales where slots are stored in 8 bits."""
+    def master(self, leaf: int, /) -> NDArray[np.float32] | None: ...
+    def has_master(self, leaf: int, /) -> bool: ...
     def accumulator(self, leaf: int, /) -> Any | None:
         """Likewise."""
     def accumulated(self, leaf: int, /) -> bool: ...

@@ -10,7 +10,17 @@ from schuss._engine import wording
 from schuss._engine.catalog import Rule, rules
 from schuss._engine.optimizer import Optimizer, PointOptimizer
 
-_COMMON = {"clip": None, "nonfinite": "skip", "accumulate": 1, "scaler": None, "grad_norm": False}
+_COMMON = {
+    "clip": None,
+    "nonfinite": "skip",
+    "accumulate": 1,
+    "scaler": None,
+    "grad_norm": False,
+    "slots": "float32",
+    "rounding": "nearest",
+    "seed": 0,
+    "master": False,
+}
 
 
 def _signature(rule: Rule, form: dict[str, Any] | None = None) -> inspect.Signature:

@@ -37,6 +37,9 @@ struct Gradient {
   const int64_t* strides = nullptr;  // bytes; null where the array lies in C order
 };
 
+// Smaller leaves would save little and are often the ones whose steps must be exact.
+constexpr int64_t kSmallestInBlocks = 4096;
+
 enum class ClipKind { none, global_norm, leaf_norm, value };
 struct Clip {
   ClipKind kind = ClipKind::none;
@@ -51,6 +54,11 @@ struct EngineOptions {
   int accumulate = 1;                     // micro-gradients a real step
   bool grad_norm = false;                 // compute the norm even where nothing else asks for it
   std::shared_ptr<LossScale> scaler;
+  SlotFormat slots =
+      SlotFormat::arithmetic;  // of float32 arithmetic; 8 bits from kSmallestInBlocks elements on
+  bool stochastic = false;     // how bfloat16 and float16 parameters are rounded
+  uint64_t seed = 0;           // of that
+  bool master = false;         // keep such parameters in float32 too
 };
 
 struct Outcome {
@@ -108,6 +116,12 @@ class Engine {
   void set_leaf_clock(int leaf, int64_t clock);
   void* slot(int leaf, int slot) const;  // null where it is not kept
   std::shared_ptr<const void> slot_owner(int leaf, int slot) const;
+  SlotFormat slot_format(int leaf, int slot) const;  // whether it is kept or not
+  float* scales(int leaf, int slot) const;           // of a slot in blocks, one a block
+  void decode_slot(int leaf, int slot, float* to) const;
+  bool has_master(int leaf) const;
+  float* master(int leaf) const;  // null where there is none
+  std::shared_ptr<const void> master_owner(int leaf) const;
   void* accumulator(int leaf) const;  // null where there is none
   bool accumulated(int leaf) const;   // whether it holds anything
   int pending() const;

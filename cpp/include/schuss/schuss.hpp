@@ -1,7 +1,7 @@
 // The C++ interface: a typed front on the engine, which does everything that is done here.
 //
 //   schuss::Optimizer opt("adamw", {{"lr", schuss::schedules::cosine(1e-3, 1000)}, {"weight_decay", 0.1}});
-//   opt.add("w", w, {64, 10});  // float, double or bf16, in C order; written in place
+//   opt.add("w", w, {64, 10});  // float, double, bf16 or f16, in C order; written in place
 //   opt.add("b", b, {10});
 //   schuss::Outcome info = opt.step({grad_w, grad_b});
 //
@@ -32,12 +32,13 @@ std::vector<std::string> levels_here();  // the instruction sets that this proce
 template <class T>
 constexpr Format format_of() {
   using Stored = std::remove_cv_t<T>;
-  static_assert(
-      std::is_same_v<Stored, double> || std::is_same_v<Stored, float> || std::is_same_v<Stored, bf16>,
-      "elements are double, float or schuss::bf16");
+  static_assert(std::is_same_v<Stored, double> || std::is_same_v<Stored, float> ||
+                    std::is_same_v<Stored, bf16> || std::is_same_v<Stored, f16>,
+                "elements are double, float, schuss::bf16 or schuss::f16");
   return std::is_same_v<Stored, double>  ? Format::f64
          : std::is_same_v<Stored, float> ? Format::f32
-                                         : Format::bf16;
+         : std::is_same_v<Stored, bf16>  ? Format::bf16
+                                         : Format::f16;
 }
 
 // What a hyper may be given as: a number, true or false, a schedule, any function of the step.
@@ -130,7 +131,9 @@ class Optimizer {
                                   name_of(arithmetic_of(engine_.leaf(number).format)));
     const std::vector<SlotInfo>& slots = engine_.rule().slots;
     for (std::size_t k = 0; k < slots.size(); ++k)
-      if (slots[k].name == name) return static_cast<T*>(engine_.slot(number, int(k)));
+      if (slots[k].name == name && engine_.slot_format(number, int(k)) != SlotFormat::arithmetic)
+        throw std::invalid_argument("slot(): '" + name + "' of '" + leaf + "' is stored in fewer bits");
+      else if (slots[k].name == name) return static_cast<T*>(engine_.slot(number, int(k)));
     throw std::invalid_argument(engine_.rule().name + " has no slot '" + name + "'");
   }
 

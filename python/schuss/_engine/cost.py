@@ -10,8 +10,9 @@ import numpy as np
 
 from schuss import _core
 from schuss._engine.catalog import Rule, rules
+from schuss._engine.stored import slot_bytes
 
-_SIZES = {"float64": 8, "float32": 4, "bfloat16": 2}
+_SIZES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 _LARGEST_TRIAL = 1 << 24  # elements: beyond this, time grows in proportion
 _IN_CACHE = (4096, 16384)  # elements
 _LAUNCH = 5e-6  # seconds from one kernel on a CUDA device to the next
@@ -44,7 +45,8 @@ def _seconds_an_element(function: str) -> float:
 
 def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cost:
     """The cost of a real step of this rule on these leaves."""
-    elements = moved = kept = flops = 0
+    elements = flops = 0
+    moved = kept = 0.0
     streams = (1, 0)
     for leaf in range(session.leaves):
         count = 1
@@ -52,10 +54,12 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
             count *= extent
         size = _SIZES[session.dtype(leaf)]
         arithmetic = max(size, 4)
-        mask = sum(1 << i for i, slot in enumerate(rule.slots) if session.slot(leaf, slot.name) is not None)
+        stored = session.stored(leaf)
+        mask = sum(1 << i for i, slot in enumerate(rule.slots) if slot.name in stored)
         slots = bin(mask).count("1")
-        per_element = size * (3 + norm) + 2 * slots * arithmetic
-        held = slots * arithmetic
+        held = sum(slot_bytes(session, leaf, slot.name) for slot in rule.slots if slot.name in stored)
+        held += arithmetic if "master" in stored else 0
+        per_element = size * ((2 if "master" in stored else 3) + norm) + 2 * held
         if accumulate > 1:  # each micro-gradient read, the buffer written, and but for the first read again
             per_element += accumulate * size + (2 * accumulate - 1) * arithmetic + (1 + norm) * (arithmetic - size)
             held += arithmetic
@@ -64,6 +68,7 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
         kept += count * held
         flops += count * sum(rule.operations[mask].values())
         streams = max(streams, (2 + slots, 1 + slots))
+    moved, kept = round(moved), round(kept)
     if session.device is not None:
         from schuss._engine.cuda import runtime
 

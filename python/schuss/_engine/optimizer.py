@@ -16,6 +16,7 @@ from schuss._engine.clip import ClipLike, read_clip
 from schuss._engine.cost import Cost, cost
 from schuss._engine.group import Group, settled
 from schuss._engine.plan import LeafPlan, plan_leaves
+from schuss._engine.stored import read_storing
 
 from . import state  # by the dot: it names this class in turn
 
@@ -36,6 +37,10 @@ class Optimizer(_core.Stepper):
         accumulate: int = 1,
         scaler: _core.LossScaler | None = None,
         grad_norm: bool = False,
+        slots: str = "float32",
+        rounding: str = "nearest",
+        seed: int = 0,
+        master: bool = False,
         **hypers: Any,
     ) -> None:
         name = type(self).__name__
@@ -52,6 +57,7 @@ class Optimizer(_core.Stepper):
             raise TypeError(f"grad_norm is {grad_norm!r} ({type(grad_norm).__name__}), expected True or False")
         if scaler is not None and not isinstance(scaler, _core.LossScaler):
             raise TypeError(f"scaler is {scaler!r} ({type(scaler).__name__}), expected a schuss.LossScaler")
+        storing = read_storing(slots, rounding, seed, master)
         if scaler is not None:
             _take_over(scaler, self)
         kind, limit = read_clip(clip)
@@ -64,6 +70,7 @@ class Optimizer(_core.Stepper):
             accumulate=accumulate,
             grad_norm=grad_norm,
             scaler=scaler,
+            **storing,
         )
         self._defaults = self.rule.defaults | hypers
         self._accumulate = accumulate
@@ -161,14 +168,15 @@ class Optimizer(_core.Stepper):
     def state(self) -> Any:
         """The slots: the parameters' nesting, with a dict of arrays (by slot name) for each leaf.
 
-        Changing an array changes the state.
+        Changing an array changes the state; but for slots in 8 bits, which come as decoded copies.
         """
         views = [state.mirror(one, lambda source: self._slots(self._leaf_of[source])) for one in self._skeletons]
         return views if self._grouped else views[0]
 
     def _slots(self, leaf: int) -> dict[str, Any]:
         slots = ((slot.name, self._session.slot(leaf, slot.name)) for slot in self.rule.slots)
-        return {name: array for name, array in slots if array is not None}
+        master = self._session.master(leaf)
+        return {name: array for name, array in (*slots, ("master", master)) if array is not None}
 
     def freeze(self, *names: str) -> None:
         """Leave these leaves as they are from now on; a name may be a prefix: ``"encoder"``."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schuss import _core
+from schuss._engine.stored import check_storing, expected_arrays
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -48,7 +49,7 @@ def take(opt: Optimizer, copy: bool) -> dict[str, Any]:
             "clock": session.clock(leaf),
             "frozen": session.frozen(leaf),
             "shape": session.shape(leaf),
-            "slots": {name: given(array) for name, array in opt._slots(leaf).items()},
+            "slots": {name: given(array) for name, array in session.stored(leaf).items()},
             "accumulator": given(session.accumulator(leaf)) if held else None,
         }
 
@@ -110,7 +111,7 @@ def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, An
         one = saved["leaves"][name]
         session.set_clock(leaf, one["clock"])
         session.set_frozen(leaf, one["frozen"])
-        for slot, array in opt._slots(leaf).items():
+        for slot, array in session.stored(leaf).items():
             write(array, one["slots"][slot])
         own = session.accumulator(leaf)
         if own is not None and one["accumulator"] is not None:
@@ -193,7 +194,7 @@ def _same_names(kind: str, own: list[str], saved: list[str]) -> None:
 
 def _check_leaf(opt: Optimizer, leaf: int, saved: Any, kept: list[str]) -> None:
     name, shape = opt.names[leaf], tuple(opt._session.shape(leaf))
-    dtype = np.dtype("float64" if opt._session.dtype(leaf) == "float64" else "float32")
+    arithmetic = "float64" if opt._session.dtype(leaf) == "float64" else "float32"
     fields = ("clock", "frozen", "shape", "slots", "accumulator")
     if not isinstance(saved, dict) or any(field not in saved for field in fields):
         raise ValueError(f"{name}: the state has {saved!r:.80}, expected a dict with {', '.join(fields)}")
@@ -202,19 +203,21 @@ def _check_leaf(opt: Optimizer, leaf: int, saved: Any, kept: list[str]) -> None:
         raise TypeError(f"{name}: frozen is {saved['frozen']!r} in the state, expected True or False")
     if tuple(saved["shape"]) != shape:
         raise ValueError(f"{name}: shape {tuple(saved['shape'])} in the state, expected {shape}")
-    if sorted(saved["slots"]) != sorted(kept):
-        raise ValueError(f"{name}: the state has slots {sorted(saved['slots'])}, expected {sorted(kept)}")
-    arrays = {f"slot {slot}": array for slot, array in saved["slots"].items()}
+    expected = expected_arrays(opt.rule, opt._session, leaf, kept)
+    check_storing(name, saved["slots"], expected)
+    if sorted(saved["slots"]) != sorted(expected):
+        raise ValueError(f"{name}: the state has slots {sorted(saved['slots'])}, expected {sorted(expected)}")
+    arrays = {f"slot {slot}": (array, *expected[slot]) for slot, array in saved["slots"].items()}
     if saved["accumulator"] is not None:
         if opt._session.accumulator(leaf) is None:
             raise ValueError(f"{name}: the state holds micro-gradients, expected none without accumulate=")
-        arrays["accumulator"] = saved["accumulator"]
-    for what, array in arrays.items():
+        arrays["accumulator"] = (saved["accumulator"], arithmetic, shape)
+    for what, (array, dtype, extents) in arrays.items():
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{name}: {what} is a {type(array).__name__} in the state, expected a NumPy array")
-        if array.shape != shape:
-            raise ValueError(f"{name}: {what} has shape {array.shape} in the state, expected {shape}")
-        if array.dtype != dtype:
+        if array.shape != extents:
+            raise ValueError(f"{name}: {what} has shape {array.shape} in the state, expected {extents}")
+        if str(array.dtype) != dtype:
             raise TypeError(f"{name}: {what} is {array.dtype} in the state, expected {dtype}")
 
 

@@ -14,7 +14,15 @@ accumulate : int, default 1
 scaler : schuss.LossScaler, optional
     Gradients come scaled by it; a step that overflowed is skipped.
 grad_norm : bool, default False
-    Report the gradient norm even where nothing else needs it."""
+    Report the gradient norm even where nothing else needs it.
+slots : {"float32", "bfloat16", "8bit"}, default "float32"
+    How slots are stored; float64 parameters keep theirs in float64, leaves below 4,096 elements theirs out of 8 bits.
+rounding : {"nearest", "stochastic"}, default "nearest"
+    How bfloat16 and float16 parameters are rounded when they are stored.
+seed : int, default 0
+    Of stochastic rounding.
+master : bool, default False
+    Keep bfloat16 and float16 parameters in float32 too, as ``state[…]["master"]``."""
 
 COMMON_SIGNATURE = (
     ("clip", "ClipLike", "None"),
@@ -22,6 +30,10 @@ COMMON_SIGNATURE = (
     ("accumulate", "int", "1"),
     ("scaler", "LossScaler | None", "None"),
     ("grad_norm", "bool", "False"),
+    ("slots", 'Literal["float32", "bfloat16", "8bit"]', '"float32"'),
+    ("rounding", 'Literal["nearest", "stochastic"]', '"nearest"'),
+    ("seed", "int", "0"),
+    ("master", "bool", "False"),
 )
 
 RANGES = {"real": "", "nonnegative": ", 0 or more", "unit": ", in [0, 1)", "flag": ""}
