@@ -24,7 +24,20 @@ if not DOCS.exists():
 PAGES = [*sorted(DOCS.glob("*.md")), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 # Keywords of other libraries that the pages name in code, and of our own functions that are no rules.
-OTHERS = {"decay", "T_max", "dtype", "axis", "atol", "rtol", "start", "non_blocking", "grad_dtype"}
+OTHERS = {
+    "decay",
+    "T_max",
+    "dtype",
+    "axis",
+    "atol",
+    "rtol",
+    "start",
+    "non_blocking",
+    "grad_dtype",
+    "hypers",
+    "slots",
+    "paper",
+}
 
 
 def by_name(path: Path) -> str:

@@ -8,6 +8,7 @@
 
 #include "cuda_arrays.hpp"
 #include "overlap.hpp"
+#include "rules.hpp"
 #include "schuss/catalog.hpp"
 #include "schuss/control/clip.hpp"
 #include "session.hpp"
@@ -170,8 +171,10 @@ PlainArray argument(const py::object& object, const std::string& where, ArrayRef
 }
 
 // `arrays`: p, g and the slots in the catalog's order; those at the end may be left out.
-void apply(const std::string& name, const py::tuple& arrays, int64_t step, const py::dict& hypers) {
-  const RuleInfo& rule = rule_named(name);
+void apply(const py::object& which, const py::tuple& arrays, int64_t step, const py::dict& hypers) {
+  const auto held_rule = rule_of(which);
+  const RuleInfo& rule = *held_rule;
+  const std::string& name = rule.function;
   const std::string call = name + "(): ";
   if (step < 1)
     throw py::value_error(call + "step is " + std::to_string(step) +

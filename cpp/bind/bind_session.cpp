@@ -1,6 +1,7 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include "rules.hpp"
 #include "session.hpp"
 
 namespace schuss {
@@ -37,8 +38,9 @@ int slot_index(const Session& session, const std::string& name) {
   throw py::key_error(name);
 }
 
-std::vector<std::string> slots_kept(const std::string& name, const py::dict& values, int64_t step) {
-  const RuleInfo& rule = rule_named(name);
+std::vector<std::string> slots_kept(const py::object& which, const py::dict& values, int64_t step) {
+  const auto held = rule_of(which);
+  const RuleInfo& rule = *held;
   const unsigned mask = mask_of(rule, read_hypers(rule, values), step);
   std::vector<std::string> names;
   for (std::size_t k = 0; k < rule.slots.size(); ++k)
@@ -70,13 +72,13 @@ void bind_session(py::module_& module) {
              "Names of the slots a rule keeps under these hypers, which are checked.");
   py::class_<Session> type(module, "Session", py::custom_type_setup(&collectable));
   bind_device_session(type);
-  type.def(py::init([](const std::string& rule, const std::string& clip, double limit,
+  type.def(py::init([](const py::object& rule, const std::string& clip, double limit,
                        const std::string& nonfinite, int accumulate, bool grad_norm,
                        std::shared_ptr<LossScale> scaler, const std::string& slots, bool stochastic,
                        uint64_t seed, bool master) {
              return std::make_unique<Session>(
-                 rule, options(clip, limit, nonfinite, accumulate, grad_norm, std::move(scaler), slots,
-                               stochastic, seed, master));
+                 rule_of(rule), options(clip, limit, nonfinite, accumulate, grad_norm, std::move(scaler),
+                                        slots, stochastic, seed, master));
            }),
            py::arg("rule"), py::kw_only(), py::arg("clip"), py::arg("limit"), py::arg("nonfinite"),
            py::arg("accumulate"), py::arg("grad_norm"), py::arg("scaler"), py::arg("slots") = "float32",

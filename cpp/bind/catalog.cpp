@@ -2,9 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "schuss/catalog.hpp"
-
-namespace py = pybind11;
+#include "rules.hpp"
 
 namespace schuss {
 namespace {
@@ -23,6 +21,8 @@ py::dict operations(const OperationCount& count) {
                   py::arg("divide") = count.divide, py::arg("root") = count.root,
                   py::arg("compare") = count.compare);
 }
+
+}  // namespace
 
 py::dict describe(const RuleInfo& rule) {
   py::list hypers, slots, forms, costs;
@@ -46,8 +46,6 @@ py::dict describe(const RuleInfo& rule) {
                   py::arg("slots") = slots, py::arg("forms") = forms, py::arg("has_point") = rule.has_point,
                   py::arg("operations") = costs);
 }
-
-}  // namespace
 
 void bind_catalog(py::module_& module) {
   module.def(

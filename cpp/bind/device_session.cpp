@@ -158,6 +158,10 @@ void Session::settle_device(const std::vector<LeafPlan>& leaves, const std::vect
   device_engine_ = py::object();
   if (device_ >= 0) {
     refuse_on_device(engine.options());
+    if (rule->index < 0)
+      throw py::value_error(
+          "params " + leaves.front().name + ": on " + place_of(device_) + ", where " + rule->name +
+          ", a rule of your own, does not step; take arrays on the CPU, or a rule of the catalog");
     device_engine_ = py::module_::import("schuss._engine.cuda.engine").attr("Engine")(py::cast(this));
   }
 }

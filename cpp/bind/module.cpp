@@ -6,6 +6,7 @@
 #include "cuda_arrays.hpp"
 #include "dispatch.hpp"
 #include "plan.hpp"
+#include "rules.hpp"
 #include "session.hpp"
 #include "threads.hpp"
 
@@ -70,6 +71,7 @@ Examples
 >>> schuss.set_num_threads(before)
 )");
   bind_catalog(module);
+  bind_own_rule(module);
   bind_schedules(module);
   bind_scaling(module);
   bind_step_info(module);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "rules.hpp"
 #include "schuss/control/clip.hpp"
 #include "schuss/control/exact_sum.hpp"
 #include "session.hpp"
@@ -84,18 +85,19 @@ class WritableBuffer {
   Py_buffer view_;
 };
 
-const RuleInfo& rule_taking(const std::string& name, std::size_t hypers) {
-  const RuleInfo& rule = rule_named(name);
-  if (hypers == rule.hypers.size()) return rule;
+std::shared_ptr<const RuleInfo> rule_taking(const py::object& which, std::size_t hypers) {
+  auto held = rule_of(which);
+  const RuleInfo& rule = *held;
+  if (hypers == rule.hypers.size()) return held;
   throw std::invalid_argument(rule.name + "() takes " + std::to_string(rule.hypers.size()) + " hypers, got " +
                               std::to_string(hypers));
 }
 
-py::bytes prepare(const std::string& name, int format, unsigned mask, const std::vector<double>& values,
+py::bytes prepare(const py::object& which, int format, unsigned mask, const std::vector<double>& values,
                   int64_t clock) {
-  const RuleInfo& rule = rule_taking(name, values.size());
+  const auto rule = rule_taking(which, values.size());
   char numbers[kMaxNumbers] = {};
-  preparing(rule, format, mask)(values.data(), Clock{clock}, numbers);
+  preparing(*rule, format, mask)(values.data(), Clock{clock}, numbers);
   return py::bytes(numbers, sizeof numbers);
 }
 
@@ -136,8 +138,8 @@ void bind_numbers(py::module_& module) {
              py::arg("clock"), "A rule's numbers at a clock, as the loops read them.");
   module.def(
       "rule_mask",
-      [](const std::string& name, const std::vector<double>& values) {
-        return rule_taking(name, values.size()).mask(values.data());
+      [](const py::object& which, const std::vector<double>& values) {
+        return rule_taking(which, values.size())->mask(values.data());
       },
       py::arg("rule"), py::arg("values"), "A bit for each slot that the rule keeps under these hypers.");
 }

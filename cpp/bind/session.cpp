@@ -20,8 +20,8 @@ std::vector<Hyper> hypers_of(const Engine& engine, int group) {
 
 }  // namespace
 
-Session::Session(const std::string& rule, EngineOptions options)
-    : engine(rule_named(rule), std::move(options)) {
+Session::Session(std::shared_ptr<const RuleInfo> its, EngineOptions options)
+    : rule(std::move(its)), engine(*rule, std::move(options)) {
   root_.kind = Node::Kind::list;
 }
 

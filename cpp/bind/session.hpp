@@ -18,7 +18,7 @@ std::vector<Hyper> read_hypers(const RuleInfo& rule, const py::dict& hypers);
 
 class Session : private GradientSink {
  public:
-  Session(const std::string& rule, EngineOptions options);
+  Session(std::shared_ptr<const RuleInfo> rule, EngineOptions options);
 
   // One leaf: its name, the array, and the indices of the sources (in the order met) that it serves.
   struct LeafPlan {
@@ -54,8 +54,9 @@ class Session : private GradientSink {
   void from_point(bool gradient_taken);
   void renew();  // on a device: the numbers of many steps to come
 
-  Engine engine;                              // on a device it keeps the settings alone
-  py::object slot(int leaf, int slot) const;  // an array over the slot; None where it is not kept
+  const std::shared_ptr<const RuleInfo> rule;         // held for the engine
+  Engine engine;                                      // on a device it keeps the settings alone
+  py::object slot(int leaf, int slot) const;          // an array over the slot; None where it is not kept
   const char* slot_format(int leaf, int slot) const;  // "8bit", or the type of its elements
   py::dict stored(int leaf) const;                    // every array of the leaf's state as it lies in memory
   py::object master(int leaf) const;

@@ -98,8 +98,10 @@ void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g,
   run.shape = p.shape.data();
   run.p = view(p);
   run.g = view(g);
-  run.direct = int(p.format) < kDirect && !run.p.strides && !run.g.strides && p.format == g.format;
-  run.map = loops.rules[rule.index].map[int(run.direct ? p.format : arithmetic)][mask];
+  const auto& kernels = kernels_of(loops, rule).map;
+  run.direct = int(p.format) < kDirect && !run.p.strides && !run.g.strides && p.format == g.format &&
+               kernels[int(p.format)][mask];
+  run.map = kernels[int(run.direct ? p.format : arithmetic)][mask];
   run.numbers = numbers;
   for (std::size_t k = 0; k < slots.size(); ++k) run.slots[k] = static_cast<char*>(slots[k]);
   pass.each_chunk([&](std::size_t, const Chunk& chunk) { map_pass(loops, run, chunk.first, chunk.count); });

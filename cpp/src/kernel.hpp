@@ -1,6 +1,7 @@
 // What a level offers: one table of loops. The engine calls these and knows no rule.
 #pragma once
 #include "schuss/loops/arguments.hpp"
+#include "schuss/loops/program.hpp"
 
 namespace schuss {
 
@@ -35,6 +36,7 @@ struct FormatLoops {
 struct Level {
   const char* name;
   const RuleKernels* rules;                // in the order of the catalog
+  RuleKernels own;                         // of rules that are programs, whatever their mask
   TakeKernel take[kArithmetics][kStored];  // to the arithmetic type, from a stored one
   GiveKernel give[kArithmetics][kStored];  // null where the parameter has another arithmetic type
   SumKernel square_sum[kStored];

@@ -12,6 +12,7 @@ extern const FormatLoops formats;  // of level_formats.cpp
 namespace {
 
 // Included inside, so that no two levels share an inline function that the linker could merge.
+#include "schuss/loops/evaluate.hpp"
 #include "schuss/loops/map.hpp"
 #include "schuss/loops/move.hpp"
 #include "schuss/loops/sum.hpp"
@@ -59,6 +60,21 @@ constexpr RuleKernels kernels_of(Indices<Kept...>) {
   kernels_of<schuss::Name, schuss::Name##Slots>(Count<1 << schuss::Name##Slots::count>::type{}),
 constexpr RuleKernels rules[] = {SCHUSS_RULES(SCHUSS_ROW)};
 
+template <class T>
+void evaluate(const MapArguments& a) {
+  schuss::evaluate_chunk<T>(a);
+}
+
+// Elements of bfloat16 come staged.
+constexpr RuleKernels kernels_of_programs() {
+  RuleKernels kernels{};
+  for (int mask = 0; mask < kMaxMasks; ++mask) {
+    kernels.map[0][mask] = evaluate<double>;
+    kernels.map[1][mask] = evaluate<float>;
+  }
+  return kernels;
+}
+
 template <class T, class From>
 void take(void* to, const void* from, int64_t count, bool add) {
   schuss::take_chunk(static_cast<T*>(to), static_cast<const From*>(from), count, add);
@@ -102,6 +118,7 @@ constexpr Level with_streams(Level table, Indices<Reads...>) {
 constexpr Level loops = {
     SCHUSS_NAME(SCHUSS_LEVEL),
     rules,
+    kernels_of_programs(),
     {{take<double, double>, take<double, float>, take<double, bf16>, take<double, f16>},
      {take<float, double>, take<float, float>, take<float, bf16>, take<float, f16>}},
     {{give<double, double>, nullptr, nullptr, nullptr},

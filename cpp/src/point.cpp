@@ -3,6 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "dispatch.hpp"
 #include "engine_state.hpp"
 
 namespace schuss {
@@ -35,7 +36,7 @@ void Engine::State::aim_at_point() {
     bytes += std::size_t(leaf.count) * size_of(leaf.spec.format);
     run.g = {};
     run.direct = !run.staged && !run.p.strides;
-    run.map = level.rules[rule.index].point[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
+    run.map = kernels_of(level, rule).point[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
     run.numbers = numbers_for(run);
   }
   backup.resize(bytes);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "dispatch.hpp"
 #include "engine_state.hpp"
 #include "schuss/control/clip.hpp"
 
@@ -49,9 +50,10 @@ bool Engine::State::aim_leaf(Run& run, const Gradient* gradients, bool real) {
   }
   run.g_scale = mean;
   run.g_limit = options.clip.kind == ClipKind::value ? options.clip.limit : kNoLimit;
+  const auto& kernels = kernels_of(level, rule).map;
   run.direct = !run.staged && !run.p.strides && !run.g.strides && run.p.format == run.g.format &&
-               run.g_limit == kNoLimit;
-  run.map = level.rules[rule.index].map[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
+               run.g_limit == kNoLimit && kernels[int(run.p.format)][run.mask];
+  run.map = kernels[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
   run.numbers = numbers_for(run);
   return true;
 }

@@ -15,6 +15,7 @@ from schuss._info import info
 from schuss.checkpoint import load, save
 from schuss.choosing import choose
 from schuss.kernels import KernelSource, kernel_source
+from schuss.own_rules import rule
 from schuss.scaling import LossScaler
 
 from . import optimizers
@@ -35,6 +36,7 @@ __all__ = [
     "kernel_source",
     "load",
     "ops",
+    "rule",
     "rules",
     "save",
     "schedules",

@@ -1,5 +1,6 @@
 // The table of rules, as data: what a rule's header says of it, for whoever builds on it.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,7 @@ struct SlotInfo {
   std::string name;
   std::string doc;
   bool always;
-  double (*initial)(const double* hypers);
+  std::function<double(const double* hypers)> initial;
   bool (*kept)(const double* hypers);
   bool follows_p = false;  // begins as the parameter
 };
@@ -49,7 +50,7 @@ struct OperationCount {
 };
 
 struct RuleInfo {
-  int index;             // in the catalog, and in a level's table
+  int index;             // in the catalog, and in a level's table; -1: a rule of the user's own
   std::string name;      // the class: "AdamW"
   std::string function;  // the plain function: "adamw"
   int year;
@@ -62,7 +63,7 @@ struct RuleInfo {
   bool has_point;
 
   // Writes this step's numbers, in float64 or float32, for the rule with these slots kept.
-  using Prepare = void (*)(const double* hypers, Clock clock, void* numbers);
+  using Prepare = std::function<void(const double* hypers, Clock clock, void* numbers)>;
   std::vector<Prepare> prepare_f64, prepare_f32;  // by mask of slots kept; null where there is no such form
   std::vector<OperationCount> operations;         // by mask
 

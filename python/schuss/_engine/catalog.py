@@ -40,6 +40,8 @@ class Rule(NamedTuple):
     has_point: bool
     operations: tuple[dict[str, int], ...]
     facts: dict[str, Any]
+    core: Any  # what the core calls it by: its plain function, or the handle of one of the user's own
+    digest: str = ""  # of the text of one of the user's own
 
     @property
     def defaults(self) -> dict[str, float | bool]:
@@ -57,7 +59,7 @@ class Rule(NamedTuple):
         raise TypeError(f"{caller or self.name}() got an unknown hyper {hyper!r}; it takes {self.hyper_names}")
 
 
-def _read(facts: dict[str, Any]) -> Rule:
+def _read(facts: dict[str, Any], core: Any = None, digest: str = "") -> Rule:
     hypers = tuple(
         Hyper(h["name"], bool(h["default"]) if h["range"] == "flag" else h["default"], h["range"], h["doc"])
         for h in facts["hypers"]
@@ -75,7 +77,14 @@ def _read(facts: dict[str, Any]) -> Rule:
         has_point=facts["has_point"],
         operations=tuple(facts["operations"]),
         facts=facts,
+        core=core or facts["function"],
+        digest=digest,
     )
+
+
+def of_own(facts: dict[str, Any], core: _core.OwnRule, digest: str) -> Rule:
+    """A rule that is not in the catalog."""
+    return _read(facts, core, digest)
 
 
 _RULES = {facts["function"]: _read(facts) for facts in _core.catalog()}

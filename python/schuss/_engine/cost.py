@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from time import perf_counter
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from schuss import _core
-from schuss._engine.catalog import Rule, rules
+from schuss._engine.catalog import Rule
 from schuss._engine.stored import slot_bytes
 
 _SIZES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -30,14 +30,13 @@ class Cost(TypedDict):
 
 
 @cache
-def _seconds_an_element(function: str) -> float:
+def _seconds_an_element(core: Any, slots: int, defaults: tuple[tuple[str, float | bool], ...]) -> float:
     """What a rule's arithmetic takes on float32 in cache: of two sizes, so that the call itself drops out."""
-    rule = rules()[function]
-    arrays = {size: tuple(np.ones(size, np.float32) for _ in range(2 + len(rule.slots))) for size in _IN_CACHE}
+    arrays = {size: tuple(np.ones(size, np.float32) for _ in range(2 + slots)) for size in _IN_CACHE}
     best = dict.fromkeys(_IN_CACHE, float("inf"))
     for size in _IN_CACHE * 15:
         start = perf_counter()
-        _core.apply(function, arrays[size], 1, rule.defaults)
+        _core.apply(core, arrays[size], 1, dict(defaults))
         best[size] = min(best[size], perf_counter() - start)
     small, large = _IN_CACHE
     return max(0.0, best[large] - best[small]) / (large - small)
@@ -77,7 +76,7 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
     trial = max(1, min(elements, _LARGEST_TRIAL))
     stream = moved * sorted(_core.stream(*streams, trial, 9))[4] / (4 * trial * sum(streams))
     busy = min(_core.get_num_threads(), max(1, elements // _core.elements_per_thread))
-    arithmetic_time = elements * _seconds_an_element(rule.function) / busy
+    arithmetic_time = elements * _seconds_an_element(rule.core, len(rule.slots), tuple(rule.defaults.items())) / busy
     return {
         "elements": elements,
         "bytes_moved": moved,

@@ -63,7 +63,7 @@ class Optimizer(_core.Stepper):
         kind, limit = read_clip(clip)
         grad_norm = bool(grad_norm) or nonfinite == "raise"  # who asks for the error asks for what finds it
         self._session = _core.Session(
-            self.rule.function,
+            self.rule.core,
             clip=kind,
             limit=limit,
             nonfinite=nonfinite,

@@ -56,6 +56,7 @@ def take(opt: Optimizer, copy: bool) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "rule": opt.rule.function,
+        **({"digest": opt.rule.digest} if opt.rule.digest else {}),
         "clock": session.steps,
         "pending": session.pending,
         "groups": [
@@ -80,6 +81,11 @@ def put(opt: Optimizer, saved: dict[str, Any]) -> None:
         raise ValueError(f"the state lacks {', '.join(map(repr, lacking))}, expected a dict from state_dict()")
     if saved["rule"] != opt.rule.function:
         raise ValueError(f"the state is of rule {saved['rule']!r}, expected {opt.rule.function!r}")
+    if saved.get("digest", "") != opt.rule.digest:
+        raise ValueError(
+            f"the state is of another text of the rule {opt.rule.function!r}; make the optimizer with the text it was "
+            "saved with"
+        )
     if saved["format"] != FORMAT:
         raise ValueError(f"the state has format {saved['format']!r}, expected {FORMAT}")
     _check_counts(saved)
@@ -89,7 +95,7 @@ def put(opt: Optimizer, saved: dict[str, Any]) -> None:
         raise ValueError("the state holds a loss scaler, expected none; make the optimizer with scaler=")
     hypers = {group["name"]: _hypers(opt, group) for group in saved["groups"]}
     for group in opt.groups:
-        kept = _core.slots_kept(opt.rule.function, hypers[group.name], saved["clock"])
+        kept = _core.slots_kept(opt.rule.core, hypers[group.name], saved["clock"])
         for leaf in group.leaves:
             _check_leaf(opt, leaf, saved["leaves"][opt.names[leaf]], kept)
     _check_pending(opt, saved)

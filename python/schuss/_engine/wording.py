@@ -77,6 +77,28 @@ def _slots(rule: "dict[str, Any]") -> str:
 
 def class_doc(rule: "dict[str, Any]") -> str:
     """The docstring of an optimizer class."""
+    return f"""{_about(rule)}
+
+Examples
+--------
+>>> import numpy as np, schuss
+>>> params = {{"w": np.ones(3, np.float32)}}
+>>> opt = schuss.{rule["name"]}(params, lr=0.1)
+>>> grads = {{"w": np.array([1, 0, -1], np.float32)}}
+>>> [opt.step(grads).step for _ in range(2)]
+[1, 2]
+>>> bool(params["w"][0] < params["w"][1] < params["w"][2])
+True
+"""
+
+
+def own_class_doc(rule: "dict[str, Any]", text: str) -> str:
+    """The docstring of the class of a user's own rule."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{_about(rule)}\n\nThe rule::\n\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def _about(rule: "dict[str, Any]") -> str:
     parameters = "\n".join(
         [
             "params : array, nested dict, list or tuple of arrays, or list of groups",
@@ -100,19 +122,7 @@ TypeError, ValueError
 
 References
 ----------
-{rule["paper"]}.
-
-Examples
---------
->>> import numpy as np, schuss
->>> params = {{"w": np.ones(3, np.float32)}}
->>> opt = schuss.{rule["name"]}(params, lr=0.1)
->>> grads = {{"w": np.array([1, 0, -1], np.float32)}}
->>> [opt.step(grads).step for _ in range(2)]
-[1, 2]
->>> bool(params["w"][0] < params["w"][1] < params["w"][2])
-True
-"""
+{rule["paper"]}."""
 
 
 def form_doc(rule: "dict[str, Any]", one: "dict[str, Any]") -> str:

@@ -1,0 +1,1 @@
+"""A user's own rule: from its text to the program that the core carries out."""
