@@ -32,7 +32,7 @@ def test_every_kind_of_float32_is_rounded_to_the_nearest_float16_ties_to_even() 
     every = EVERY[~np.isnan(EVERY)].astype(np.float32)
     between = (every[:-1].astype(np.float64) + every[1:]) / 2
     ties = between[np.isfinite(between)].astype(np.float32)
-    edges = np.float32([65504, 65519.996, 65520, 65536, 1e30, np.inf, 2**-25, 2**-24, 2**-14, 1e-45, 0])
+    edges = np.array([65504, 65519.996, 65520, 65536, 1e30, np.inf, 2**-25, 2**-24, 2**-14, 1e-45, 0], np.float32)
     x = np.concatenate([every, ties, np.nextafter(ties, np.float32(np.inf)), np.nextafter(ties, np.float32(-1)), edges])
     x = np.concatenate([x, -x, normal(1, 100_000, np.float32)])
     p = np.zeros(x.shape, FLOAT16)
@@ -40,7 +40,7 @@ def test_every_kind_of_float32_is_rounded_to_the_nearest_float16_ties_to_even() 
     with np.errstate(over="ignore"):
         assert np.array_equal(p, x.astype(FLOAT16))
     p = np.zeros(1, FLOAT16)
-    schuss.SGD(p, lr=1.0).step(np.float32([np.nan]))
+    schuss.SGD(p, lr=1.0).step(np.array([np.nan], np.float32))
     assert np.isnan(p[0])
 
 

@@ -134,4 +134,4 @@ def test_cost_counts_the_master() -> None:
 
 def test_another_master_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"master is 'float32' \(str\), expected True or False"):
-        schuss.AdamW(np.ones(3, BFLOAT16), master="float32")
+        schuss.AdamW(np.ones(3, BFLOAT16), master="float32")  # pyright: ignore[reportArgumentType]

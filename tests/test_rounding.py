@@ -98,11 +98,11 @@ def test_what_fits_exactly_stays(dtype: Any) -> None:
     every = every[~np.isnan(every)]
     got = stored_by_a_step(every, dtype).astype(np.float32)
     assert np.array_equal(got, every)
-    assert np.isnan(stored_by_a_step(np.float32([np.nan]), dtype).astype(np.float32)).all()
+    assert np.isnan(stored_by_a_step(np.array([np.nan], np.float32), dtype).astype(np.float32)).all()
 
 
 def test_values_beyond_float16_become_infinite() -> None:
-    got = stored_by_a_step(np.float32([65_536, 1e30, -1e30, np.inf, -np.inf]), FLOAT16)
+    got = stored_by_a_step(np.array([65_536, 1e30, -1e30, np.inf, -np.inf], np.float32), FLOAT16)
     assert got.tolist() == [np.inf, np.inf, -np.inf, np.inf, -np.inf]
 
 

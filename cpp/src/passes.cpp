@@ -128,9 +128,11 @@ void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
     char* const scaled = wide ? wide_row : g_row;
     const int type = wide ? int(Format::f64) : arithmetic;
     level.take[type][int(run.g.format)](scaled, row_of(run, run.g, first, count), count, false);
-    level.scale[type](scaled, count, run.g_scale, run.g_limit);
+    if (wide || run.g_limit != kNoLimit) {
+      level.scale[type](scaled, count, run.g_scale, run.g_limit);
+      a.g_scale = 1;
+    }
     if (wide) level.take[arithmetic][int(Format::f64)](g_row, wide_row, count, false);
-    a.g_scale = 1;
   }
   a.p = p.data;
   run.map(a);

@@ -44,8 +44,7 @@ def _seconds_an_element(core: Any, slots: int, defaults: tuple[tuple[str, float 
 
 def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cost:
     """The cost of a real step of this rule on these leaves."""
-    elements = flops = 0
-    moved = kept = 0.0
+    elements = moved = kept = flops = 0
     streams = (1, 0)
     for leaf in range(session.leaves):
         count = 1
@@ -56,18 +55,18 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
         stored = session.stored(leaf)
         mask = sum(1 << i for i, slot in enumerate(rule.slots) if slot.name in stored)
         slots = bin(mask).count("1")
-        held = sum(slot_bytes(session, leaf, slot.name) for slot in rule.slots if slot.name in stored)
-        held += arithmetic if "master" in stored else 0
-        per_element = size * ((2 if "master" in stored else 3) + norm) + 2 * held
+        held = sum(slot_bytes(session, leaf, slot.name, count) for slot in rule.slots if slot.name in stored)
+        held += arithmetic * count if "master" in stored else 0
+        moved += 2 * held
+        per_element = size * ((2 if "master" in stored else 3) + norm)
         if accumulate > 1:  # each micro-gradient read, the buffer written, and but for the first read again
             per_element += accumulate * size + (2 * accumulate - 1) * arithmetic + (1 + norm) * (arithmetic - size)
-            held += arithmetic
+            held += arithmetic * count
         elements += count
         moved += count * per_element
-        kept += count * held
+        kept += held
         flops += count * sum(rule.operations[mask].values())
         streams = max(streams, (2 + slots, 1 + slots))
-    moved, kept = round(moved), round(kept)
     if session.device is not None:
         from schuss._engine.cuda import runtime
 

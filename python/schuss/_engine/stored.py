@@ -13,7 +13,7 @@ from schuss._engine.catalog import Rule
 SLOTS = ("float32", "bfloat16", "8bit")
 ROUNDING = ("nearest", "stochastic")
 _BLOCK = 256  # elements that share a scale
-_BYTES = {"float64": 8.0, "float32": 4.0, "bfloat16": 2.0, "8bit": 1.0}
+_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "8bit": 1}
 
 
 def read_storing(slots: Any, rounding: Any, seed: Any, master: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def check_storing(name: str, slots: dict[str, Any], expected: dict[str, tuple[st
             )
 
 
-def slot_bytes(session: _core.Session, leaf: int, slot: str) -> float:
-    """Bytes an element of a slot that is kept."""
+def slot_bytes(session: _core.Session, leaf: int, slot: str, count: int) -> int:
+    """Bytes of a slot that is kept, of so many elements."""
     stored = session.slot_format(leaf, slot)
-    return _BYTES[stored] + (4 / _BLOCK if stored == "8bit" else 0)
+    return _BYTES[stored] * count + (4 * -(-count // _BLOCK) if stored == "8bit" else 0)

@@ -10,22 +10,10 @@ constexpr int kBlock = 256;  // elements that share a scale
 constexpr int kDecades = 7;
 constexpr int kCodes = 256;
 
-// The values that codes stand for, ascending, and the middle between each and the next.
-struct Codebook {
-  float value[kCodes];
-  float middle[kCodes];  // the last is infinite
-};
-
-// A magnitude * scale + offset is, in its decade and rounded down, the number of the code before the nearest
-// or of that itself. A decade begins a little above its power of ten, below the middle to the code under it.
-struct Decade {
-  float begin, scale, offset;
-};
-
 constexpr double power_of_ten(int exponent) {
   double power = 1;
-  for (; exponent < 0; ++exponent) power *= 10;
-  return 1 / power;
+  for (int i = 0; i < (exponent < 0 ? -exponent : exponent); ++i) power *= 10;
+  return exponent < 0 ? 1 / power : power;
 }
 
 // Codes of decade d in a map whose lowest decade has `lowest` of them.
@@ -44,55 +32,67 @@ constexpr double magnitude_of(int number, int lowest) {  // 0: zero; the last: o
 // Without a sign: zero, 254 magnitudes, one. With one: 127 magnitudes below zero and above, zero, one.
 constexpr int kZeroOfSigned = 127;
 
+constexpr double signed_value(int number, int lowest) {
+  return number < 0 ? -magnitude_of(-number, lowest) : magnitude_of(number, lowest);
+}
+
+// The values that codes stand for, ascending.
+struct Codebook {
+  float value[kCodes];
+};
+
 constexpr Codebook make_codebook(bool with_sign) {
   Codebook book{};
-  double before = 0;
-  for (int code = 0; code < kCodes; ++code) {
-    const int number = code - (with_sign ? kZeroOfSigned : 0);
-    const double value = number < 0 ? -magnitude_of(-number, 1) : magnitude_of(number, with_sign ? 1 : 2);
-    book.value[code] = float(value);
-    if (code > 0) book.middle[code - 1] = float((before + value) / 2);
-    before = value;
-  }
-  book.middle[kCodes - 1] = __builtin_huge_valf();
+  for (int code = 0; code < kCodes; ++code)
+    book.value[code] = float(with_sign ? signed_value(code - kZeroOfSigned, 1) : signed_value(code, 2));
   return book;
 }
 
 constexpr Codebook kPlainBook = make_codebook(false), kSignedBook = make_codebook(true);
 
+// How a magnitude x in a decade comes to the number of its code: (min(x * power, 1) + 0.8) * codes, rounded
+// down, less one. Decades meet in the middle between two codes.
+struct Decade {
+  float begin, power, codes;
+};
+
 constexpr Decade make_decade(int d, int lowest) {
-  const double power = power_of_ten(d - 6), codes = codes_of(d, lowest);
-  return {float(0.1 * power * (1 + 0.9 / codes)), float(codes / 0.9 / power),
-          float(first_of(d, lowest) - codes / 9 - 1 + 1e-3)};
+  const int first = first_of(d, lowest);
+  return {float((magnitude_of(first - 1, lowest) + magnitude_of(first, lowest)) / 2),
+          float(power_of_ten(6 - d)), float(codes_of(d, lowest) / 0.9)};
+}
+
+constexpr float begin_of_one(int lowest) {
+  return float((magnitude_of(first_of(kDecades, lowest) - 1, lowest) + 1) / 2);
 }
 
 template <int Lowest, int D>
-SCHUSS_FN void take_decade(float x, float& scale, float& offset) {
+SCHUSS_FN void take_decade(float x, float& power, float& codes) {
   constexpr Decade decade = make_decade(D, Lowest);
-  scale = x > decade.begin ? decade.scale : scale;
-  offset = x > decade.begin ? decade.offset : offset;
+  power = x > decade.begin ? decade.power : power;
+  codes = x > decade.begin ? decade.codes : codes;
 }
 
-// The code whose value is nearest to x in [-1, 1], of two the one nearer to zero.
+// The code whose value is nearest to x in [-1, 1].
 template <bool Signed>
 SCHUSS_FN uint8_t nearest_code(float x) {
   constexpr int kLowest = Signed ? 1 : 2, kZero = Signed ? kZeroOfSigned : 0;
-  constexpr float kTop = kSignedBook.middle[kCodes - 2], kPlainTop = kPlainBook.middle[kCodes - 2];
-  constexpr Decade lowest = make_decade(0, kLowest);
-  const float* const middles = Signed ? kSignedBook.middle + kZero : kPlainBook.middle;
+  constexpr float kBeginOfOne = begin_of_one(kLowest), kBelowOne = 1 - 0x1p-20f;
   const float size = magnitude(x);
-  float scale = lowest.scale, offset = lowest.offset;
-  take_decade<kLowest, 1>(size, scale, offset);
-  take_decade<kLowest, 2>(size, scale, offset);
-  take_decade<kLowest, 3>(size, scale, offset);
-  take_decade<kLowest, 4>(size, scale, offset);
-  take_decade<kLowest, 5>(size, scale, offset);
-  take_decade<kLowest, 6>(size, scale, offset);
-  const int low = int(size * scale + offset);
-  const int number = low + (size > middles[low] ? 1 : 0);
-  if constexpr (!Signed) return uint8_t(size > kPlainTop ? kCodes - 1 : number);
-  const int above = size > kTop ? kCodes - 1 : kZero + number;  // minus one itself has no code
-  return uint8_t(x < 0.0f ? kZero - (number > kZero ? kZero : number) : above);
+  float power = 0.0f, codes = Signed ? 0.5f : 1.5f;  // of zero
+  take_decade<kLowest, 0>(size, power, codes);
+  take_decade<kLowest, 1>(size, power, codes);
+  take_decade<kLowest, 2>(size, power, codes);
+  take_decade<kLowest, 3>(size, power, codes);
+  take_decade<kLowest, 4>(size, power, codes);
+  take_decade<kLowest, 5>(size, power, codes);
+  take_decade<kLowest, 6>(size, power, codes);
+  const float within = size * power;
+  const int number = int(((within < kBelowOne ? within : kBelowOne) + 0.8f) * codes) - (kLowest - 1);
+  // One has a code, minus one has none.
+  const int above = size > kBeginOfOne ? kCodes - 1 : kZero + number;
+  if constexpr (!Signed) return uint8_t(above);
+  return uint8_t(x < 0.0f ? kZero - number : above);
 }
 
 // The bits of float32's infinity, of a NaN, and of its least normal number.

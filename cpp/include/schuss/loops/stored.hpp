@@ -29,18 +29,19 @@ SCHUSS_FN void encode_blocks(uint8_t* codes, float* scales, const float* from, i
   for (int64_t first = 0; first < count; first += kBlock, ++scales) {
     const int64_t size = first + kBlock < count ? kBlock : count - first;
     const float* const block = from + first;
-    int32_t largest = 0, below = 0;
-#pragma omp simd reduction(max : largest) reduction(| : below)
+    int32_t largest = 0;
+    float least = 0.0f;
+#pragma omp simd reduction(max : largest) reduction(min : least)
     for (int64_t i = 0; i < size; ++i) {
       const int32_t bits = bits_as<int32_t>(magnitude(block[i]));
       largest = bits > largest ? bits : largest;
-      below |= block[i] < 0.0f ? 1 : 0;
+      least = block[i] < least ? block[i] : least;
     }
     const float scale = bits_as<float>(largest);
     if (largest >= kInfinite || largest < kLeastNormal) {  // a value that is none spoils its block
       *scales = largest >= kInfinite ? bits_as<float>(kQuietNaN) : 0.0f;
       for (int64_t i = 0; i < size; ++i) codes[first + i] = 0;
-    } else if (below) {
+    } else if (least < 0.0f) {
       *scales = -scale;
       encode_block<true>(codes + first, block, 1.0f / scale, size);
     } else {
