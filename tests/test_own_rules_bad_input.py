@@ -197,7 +197,7 @@ def test_wrong_facts_are_refused(case: str) -> None:
 def test_the_core_refuses_a_program_that_leads_nowhere() -> None:
     """The parser makes none; the core does not take its word for it."""
     good: dict[str, Any] = {
-        **{"name": "Bad", "summary": "", "paper": "", "hypers": [], "slots": [("m", 0.0, "")]},
+        **{"name": "Bad", "key": "", "summary": "", "paper": "", "hypers": [], "slots": [("m", 0.0, "")]},
         **{"steps": [], "numbers": [], "literals": [], "operations": (0, 0, 0, 0, 0)},
     }
     limits = _core.program_limits
@@ -227,11 +227,3 @@ def test_a_refused_gradient_leaves_everything_alone() -> None:
         opt.step(np.ones(2))
     assert p.tolist() == [1, 1, 1]
     assert opt.clock == 0
-
-
-def test_arrays_on_a_cuda_device_are_refused(cuda: Any) -> None:
-    import cupy
-
-    make = schuss.rule("Right", GOOD, hypers=HYPERS, slots=SLOTS)
-    with pytest.raises(ValueError, match="where Right, a rule of your own, does not step; take arrays on the CPU"):
-        make(cupy.ones(3))

@@ -158,10 +158,6 @@ void Session::settle_device(const std::vector<LeafPlan>& leaves, const std::vect
   device_engine_ = py::object();
   if (device_ >= 0) {
     refuse_on_device(engine.options());
-    if (rule->index < 0)
-      throw py::value_error(
-          "params " + leaves.front().name + ": on " + place_of(device_) + ", where " + rule->name +
-          ", a rule of your own, does not step; take arrays on the CPU, or a rule of the catalog");
     device_engine_ = py::module_::import("schuss._engine.cuda.engine").attr("Engine")(py::cast(this));
   }
 }
@@ -212,7 +208,7 @@ void bind_device_session(py::class_<Session>& session) {
       .def_property_readonly("has_torch", &Session::has_torch)
       .def_property_readonly("options", &options)
       .def_property_readonly("scaler", [](const Session& s) { return s.engine.options().scaler; })
-      .def_property_readonly("rule_name", [](const Session& s) { return s.engine.rule().function; })
+      .def_property_readonly("rule_name", [](const Session& s) { return s.engine.rule().key; })
       .def_property_readonly("strided_sources",
                              [](const Session& s) { return s.device_gradients().strided(); })
       .def_property_readonly("calls_python", &Session::calls_python)

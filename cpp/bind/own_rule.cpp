@@ -29,13 +29,14 @@ Instruction instruction(const Rows& rows) {
   return {Operation(rows[0]), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8)};
 }
 
-std::shared_ptr<RuleHandle> make(const std::string& name, const std::string& summary,
+std::shared_ptr<RuleHandle> make(const std::string& name, const std::string& key, const std::string& summary,
                                  const std::string& paper, const std::vector<HyperFacts>& hypers,
                                  const std::vector<SlotFacts>& slots, const std::vector<StepFacts>& steps,
                                  const std::vector<int>& numbers, const std::vector<Rows>& code,
                                  const std::vector<double>& literals, const std::array<int, 5>& operations) {
   OwnRule rule;
   rule.name = name;
+  rule.key = key;
   rule.summary = summary;
   rule.paper = paper;
   for (const auto& [hyper, standard, range, doc] : hypers)
@@ -63,9 +64,9 @@ std::shared_ptr<const RuleInfo> rule_of(const py::handle& rule) {
 
 void bind_own_rule(py::module_& module) {
   py::class_<RuleHandle, std::shared_ptr<RuleHandle>>(module, "OwnRule", "A rule that is not in the catalog.")
-      .def(py::init(&make), py::arg("name"), py::arg("summary"), py::arg("paper"), py::arg("hypers"),
-           py::arg("slots"), py::arg("steps"), py::arg("numbers"), py::arg("code"), py::arg("literals"),
-           py::arg("operations"))
+      .def(py::init(&make), py::arg("name"), py::arg("key"), py::arg("summary"), py::arg("paper"),
+           py::arg("hypers"), py::arg("slots"), py::arg("steps"), py::arg("numbers"), py::arg("code"),
+           py::arg("literals"), py::arg("operations"))
       .def_property_readonly("facts", [](const RuleHandle& handle) { return describe(*handle.rule); });
   module.attr("number_operations") = py::cast(number_operation_names());
   module.attr("instructions") = py::cast(instruction_texts());

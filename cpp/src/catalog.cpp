@@ -84,7 +84,7 @@ void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
     RuleInfo info{};                                                                                         \
     info.index = int(rules.size());                                                                          \
     info.name = #Name;                                                                                       \
-    info.function = #plain;                                                                                  \
+    info.function = info.key = #plain;                                                                                  \
     FACTS(SCHUSS_ADD_PAPER, SCHUSS_ADD_TRAITS, SCHUSS_ADD_HYPER, SCHUSS_ADD_SLOT, SCHUSS_ADD_SLOT_IF,        \
           SCHUSS_ADD_COPY, SCHUSS_ADD_SCALAR, SCHUSS_ADD_CHECK, SCHUSS_ADD_FORM)                             \
     info.has_point = has_point<Name<double, Name##Slots::always>>(0);                                        \

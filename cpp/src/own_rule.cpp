@@ -113,6 +113,7 @@ std::shared_ptr<const RuleInfo> make_rule(const OwnRule& description) {
   auto info = std::make_shared<RuleInfo>();
   info->index = -1;
   info->name = info->function = description.name;
+  info->key = description.key;
   info->year = 0;
   info->summary = description.summary;
   info->paper = description.paper;

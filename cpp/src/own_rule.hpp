@@ -39,7 +39,7 @@ struct OwnSlot {
 };
 
 struct OwnRule {
-  std::string name, summary, paper;
+  std::string name, key, summary, paper;
   std::vector<HyperInfo> hypers;
   std::vector<OwnSlot> slots;
   std::vector<NumberStep> steps;

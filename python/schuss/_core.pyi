@@ -44,6 +44,7 @@ class OwnRule:
     def __init__(
         self,
         name: str,
+        key: str,
         summary: str,
         paper: str,
         hypers: Sequence[tuple[str, float, str, str]],

@@ -13,7 +13,7 @@ from schuss._engine import wording
 from schuss._engine.catalog import Rule, of_own, rules
 from schuss._engine.classes import COMMON, make_class
 from schuss._engine.optimizer import Optimizer
-from schuss._engine.own import nodes, program, reading
+from schuss._engine.own import header, nodes, program, reading
 from schuss._engine.own.refusal import Text
 
 __all__ = ["rule"]
@@ -95,8 +95,13 @@ def rule(
             raise TypeError(f"{what} is {value!r} ({type(value).__name__}), expected a str")
     graph = reading.read(Text(name, text), hyper_names, slot_names)
     made = program.compiled(name, graph.outputs, hyper_names, slot_names)
+    written = nodes.written(graph.outputs)
+    starts = ";".join(f"{one[0]}={one[1].hex()}" for one in sorted(slot_facts))
+    digest = hashlib.sha256(f"{written}|{starts}|{sorted(hyper_names)}".encode()).hexdigest()[:32]
+    key = f"{name}@{digest}"
     core = _core.OwnRule(
         name=name,
+        key=key,
         summary=summary or f"{name}, a rule of your own",
         paper=paper or "A rule of your own",
         hypers=hyper_facts,
@@ -107,10 +112,8 @@ def rule(
         literals=made.literals,
         operations=made.operations,
     )
-    written = nodes.written(graph.outputs)
-    starts = ";".join(f"{one[0]}={one[1].hex()}" for one in sorted(slot_facts))
-    digest = hashlib.sha256(f"{written}|{starts}|{sorted(hyper_names)}".encode()).hexdigest()[:32]
-    its: Rule = of_own(core.facts, core, digest)
+    struct = header.header(graph.outputs, slot_names, made.number_nodes)
+    its: Rule = of_own(core.facts, core, key, digest, struct)
     caller = sys._getframe(1).f_globals.get("__name__", "__main__")
     return make_class(its, wording.own_class_doc(its.facts, text), caller)
 

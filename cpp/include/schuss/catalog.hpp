@@ -53,6 +53,7 @@ struct RuleInfo {
   int index;             // in the catalog, and in a level's table; -1: a rule of the user's own
   std::string name;      // the class: "AdamW"
   std::string function;  // the plain function: "adamw"
+  std::string key;  // what kernels for a device are made by: the function, or the name of an own rule's text
   int year;
   std::string summary, paper;
   Traits traits;

@@ -42,6 +42,7 @@ class Rule(NamedTuple):
     facts: dict[str, Any]
     core: Any  # what the core calls it by: its plain function, or the handle of one of the user's own
     digest: str = ""  # of the text of one of the user's own
+    header: str = ""  # likewise: its struct, for kernels
 
     @property
     def defaults(self) -> dict[str, float | bool]:
@@ -59,7 +60,7 @@ class Rule(NamedTuple):
         raise TypeError(f"{caller or self.name}() got an unknown hyper {hyper!r}; it takes {self.hyper_names}")
 
 
-def _read(facts: dict[str, Any], core: Any = None, digest: str = "") -> Rule:
+def _read(facts: dict[str, Any], core: Any = None, digest: str = "", header: str = "") -> Rule:
     hypers = tuple(
         Hyper(h["name"], bool(h["default"]) if h["range"] == "flag" else h["default"], h["range"], h["doc"])
         for h in facts["hypers"]
@@ -79,14 +80,17 @@ def _read(facts: dict[str, Any], core: Any = None, digest: str = "") -> Rule:
         facts=facts,
         core=core or facts["function"],
         digest=digest,
+        header=header,
     )
 
 
-def of_own(facts: dict[str, Any], core: _core.OwnRule, digest: str) -> Rule:
-    """A rule that is not in the catalog."""
-    return _read(facts, core, digest)
+def of_own(facts: dict[str, Any], core: _core.OwnRule, key: str, digest: str, header: str) -> Rule:
+    """A rule that is not in the catalog; kernels are made for it by its key."""
+    _OWN[key] = _read(facts, core, digest, header)
+    return _OWN[key]
 
 
+_OWN: dict[str, Rule] = {}
 _RULES = {facts["function"]: _read(facts) for facts in _core.catalog()}
 
 
@@ -105,6 +109,11 @@ def rules() -> dict[str, Rule]:
     ['m', 'v', 'v_max']
     """
     return dict(_RULES)
+
+
+def named(key: str) -> Rule:
+    """A rule of the catalog by its plain function, or one of the user's own by its key."""
+    return _RULES.get(key) or _OWN[key]
 
 
 TABLE = ("rule", "first moment", "second moment", "bias correction", "decay", "slots", "bytes", "year", "main use")

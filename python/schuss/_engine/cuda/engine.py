@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from schuss import _core
-from schuss._engine.catalog import rules
+from schuss._engine.catalog import named
 from schuss._engine.cuda import layout, runtime
 from schuss._engine.cuda.launches import Launches
 from schuss._engine.cuda.numbers import Numbers
@@ -37,7 +37,7 @@ class Engine:
         self._session = session
         self._options = session.options
         self.device = runtime.Device.at(session.device or 0)
-        self.rule = rules()[session.rule_name]
+        self.rule = named(session.rule_name)
         hypers = {hyper.name for hyper in self.rule.hypers}
         self._has_lr, self._has_lookahead = "lr" in hypers, "lookahead" in hypers
         with self.device:
@@ -47,7 +47,7 @@ class Engine:
         self._lifetimes = Lifetimes(self.state)
         self.leaves = Leaves(session, len(self.rule.slots))
         self.state.of(self.leaves)
-        self._launches = Launches(self.device.index, self.rule.function)
+        self._launches = Launches(self.device.index, session.rule_name)
         self._point = Point(self)
         self._tables: Tables | None = None
         self._spare: Tables | None = None  # for a graph: while one is captured nothing can be made

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from schuss._engine.catalog import Rule, rules
+from schuss._engine.catalog import Rule, named, rules
+from schuss._engine.own.header import STRUCT
 
 Variant = tuple[int, str, str]  # the mask of slots kept, how p is stored, how g is
 
@@ -47,24 +48,28 @@ def text(kind: str, rule: str | None = None, variants: Sequence[Variant] = ()) -
     check(kind, rule, variants)
     headers = [KINDS[kind]]
     call = f"{kind}_phase"
+    own = ""
     if rule is not None:
-        name = rules()[rule].name
-        headers.append(f"rules/{rule}.hpp")
+        known = named(rule)
+        name = STRUCT if known.header else known.name
+        headers.append("rules/rule.hpp" if known.header else f"rules/{rule}.hpp")
+        own = known.header
         arguments = [f"schuss::{name}", f"schuss::{name}Slots"]
         arguments += [f"schuss::Variant<{mask}u, {FORMATS[p]}, {FORMATS[g]}>" for mask, p, g in variants]
         call += f"<{', '.join(arguments)}>" if len(variants) == 1 else "<\n      " + ",\n      ".join(arguments) + ">"
     head = f"// Schuss, Apache License 2.0. {title(kind, rule, variants)}: the headers, then the entry.\n"
     # One resident block at least: with no number there, ptxas spills to make room for more.
     entry = f'extern "C" __global__ void __launch_bounds__({BLOCK}, 1) {ENTRY}(const schuss::Launch launch)'
-    return f"{head}\n{_flattened(tuple(headers))}\n// ---- the entry ----\n{entry} {{\n  schuss::{call}(launch);\n}}\n"
+    body = f"{_flattened(tuple(headers))}\n{own}"
+    return f"{head}\n{body}// ---- the entry ----\n{entry} {{\n  schuss::{call}(launch);\n}}\n"
 
 
 def title(kind: str, rule: str | None = None, variants: Sequence[Variant] = ()) -> str:
     """A kernel's name for people: ``adamw map (float32 by bfloat16, slots m v)``."""
     if rule is None:
         return kind
-    known = rules()[rule]
-    return f"{rule} {kind} ({'; '.join(_words(known, variant) for variant in variants)})"
+    known = named(rule)
+    return f"{known.function} {kind} ({'; '.join(_words(known, variant) for variant in variants)})"
 
 
 def kept(rule: Rule, mask: int) -> tuple[str, ...]:
@@ -85,9 +90,10 @@ def check(kind: str, rule: str | None, variants: Sequence[Variant]) -> None:
         if rule is not None or variants:
             raise ValueError(f"the kernel {kind!r} is the same for every rule and format; it takes none")
         return
-    if rule not in rules():
-        raise ValueError(f"unknown rule {rule!r}; there are {', '.join(sorted(rules()))}")
-    known = rules()[rule]
+    try:
+        known = named(rule)
+    except KeyError:
+        raise ValueError(f"unknown rule {rule!r}; there are {', '.join(sorted(rules()))}") from None
     if kind == "point" and not known.has_point:
         having = ", ".join(name for name, each in rules().items() if each.has_point)
         raise ValueError(f"{rule} takes its gradients where the parameters are: only {having} has a kernel 'point'")
