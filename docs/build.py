@@ -74,6 +74,8 @@ def section(rule: Any) -> str:
         parts.append(f"`{rule.name}.{name}(params, …)`: {docs[name]}. The same as `{call}`.")
     if rule.has_point:
         parts.append("`with opt.lookahead():` holds the parameters at the look-ahead point while gradients are taken.")
+    if f"## {rule.name}\n" in (HERE / "dialects.md").read_text(encoding="utf-8"):
+        parts.append(f"[What other libraries do under this name](dialects.md#{rule.name.lower()}).")
     parts.append(f"Operations an element: {operations(rule)}.")
     return "\n\n".join(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from oracles import Array, Slots, oracle
+from oracles import Array, Slots, oracle, taken
 
 
 def mean(slots: Slots, name: str, new: Array, beta: float) -> Array:
@@ -15,16 +15,23 @@ def mean(slots: Slots, name: str, new: Array, beta: float) -> Array:
 @oracle(
     {"lr": 0.01, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.9},
     {"eps": 1e-3, "beta1": 0.0},
+    {"eps": 1e-2, "eps_outside": True, "weight_decay": 0.1, "decoupled_weight_decay": True, "lr": 0.1},
+    {"bias_correction": False},
 )
 def adamax(
     p: Array, g: Array, slots: Slots, t: int, *,
     lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0,
+    decoupled_weight_decay=False, bias_correction=True, eps_outside=False,
 ) -> Array:  # fmt: skip
-    """Kingma & Ba 2015, algorithm 2; eps and decay (L2) as PyTorch has them."""
-    g = g + weight_decay * p
+    """Kingma & Ba 2015, algorithm 2; eps and decay (L2) as PyTorch has them, or as Keras."""
+    decay = lr * weight_decay * p if decoupled_weight_decay else 0.0
+    if not decoupled_weight_decay:
+        g = g + weight_decay * p
+    rate = lr / (1 - beta1**t) if bias_correction else lr
     m = mean(slots, "m", g, beta1)
-    slots["u"] = np.maximum(beta2 * slots.get("u", np.zeros_like(p)), np.abs(g) + eps)
-    return p - lr / (1 - beta1**t) * m / slots["u"]
+    kept, added = (0.0, eps) if eps_outside else (eps, 0.0)
+    slots["u"] = np.maximum(beta2 * slots.get("u", np.zeros_like(p)), np.abs(g) + kept)
+    return p - rate * m / (slots["u"] + added) - decay
 
 
 @oracle(
@@ -33,21 +40,24 @@ def adamax(
     {"weight_decay": 0.1, "beta1": 0.8, "beta2": 0.99},
     {"weight_decay": 0.1, "lr": 0.01, "decoupled_weight_decay": True, "anneal": 0.95, "momentum_decay": 0.5},
     {"momentum_decay": 0.0},
+    {"anneal": 0.0, "shared_correction": True, "lr": 0.01},
+    {"weight_decay": 0.1, "lr": 0.01, "decoupled_weight_decay": True, "max_lr": 0.04},
 )
 def nadam(
     p: Array, g: Array, slots: Slots, t: int, *,
     lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0.0,
     momentum_decay=0.004, anneal=0.5, weight_decay=0.0, decoupled_weight_decay=False,
+    max_lr=0.0, shared_correction=False,
 ) -> Array:  # fmt: skip
     """Dozat 2016, algorithm 2, with the schedule of mu as PyTorch has it.
 
     Under schedules the product of all mu so far takes the settings as they are now.
     """
-    decay = lr * weight_decay * p if decoupled_weight_decay else 0.0
+    decay = taken(lr, weight_decay, max_lr) * p if decoupled_weight_decay else 0.0
     if not decoupled_weight_decay:
         g = g + weight_decay * p
     mu = [beta1 * (1 - anneal * 0.96 ** (i * momentum_decay)) for i in range(1, t + 2)]
-    m_hat = mu[t] * mean(slots, "m", g, beta1) / (1 - np.prod(mu))
+    m_hat = mu[t] * mean(slots, "m", g, beta1) / (1 - np.prod(mu[:t] if shared_correction else mu))
     g_hat = (1 - mu[t - 1]) * g / (1 - np.prod(mu[:t]))
     v_hat = mean(slots, "v", g * g, beta2) / (1 - beta2**t)
     return p - lr * (m_hat + g_hat) / (np.sqrt(v_hat + eps_root) + eps) - decay
@@ -57,38 +67,59 @@ def nadam(
     {"beta2": 0.9, "weight_decay": 0.1, "eps": 1e-3},
     {"lr": 0.01, "beta1": 0.8, "beta2": 0.95, "weight_decay": 0.1, "decoupled_weight_decay": True},
     {"beta1": 0.0, "beta2": 0.5},
+    {"beta2": 0.9, "eps": 1e-2, "eps_hat": False},
 )
 def radam(
     p: Array, g: Array, slots: Slots, t: int, *,
     lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False,
+    eps_hat=True,
 ) -> Array:  # fmt: skip
     """Liu et al. 2020, algorithm 2; eps, decay and the bound of 5 as PyTorch has them."""
     decay = lr * weight_decay * p if decoupled_weight_decay else 0.0
     if not decoupled_weight_decay:
         g = g + weight_decay * p
     m_hat = mean(slots, "m", g, beta1) / (1 - beta1**t)
-    v = mean(slots, "v", g * g, beta2)
+    v, root2 = mean(slots, "v", g * g, beta2), np.sqrt(1 - beta2**t)
+    if r := rectified(beta2, t):
+        m_hat = m_hat * r * root2 / (np.sqrt(v) + eps) if eps_hat else m_hat * r / (np.sqrt(v) / root2 + eps)
+    return p - lr * m_hat - decay
+
+
+def rectified(beta2: float, t: int) -> float:
+    """RAdam's r of step t; 0 where the variance is not tractable."""
     rho_end = 2 / (1 - beta2) - 1
     rho = rho_end - 2 * t * beta2**t / (1 - beta2**t)
-    if rho > 5:
-        r = np.sqrt((rho - 4) * (rho - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * rho))
-        m_hat = m_hat * r * np.sqrt(1 - beta2**t) / (np.sqrt(v) + eps)
-    return p - lr * m_hat - decay
+    if rho <= 5:
+        return 0.0
+    return np.sqrt((rho - 4) * (rho - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * rho))
 
 
 @oracle(
     {"eps": 1e-8, "eps_root": 1e-8, "weight_decay": 0.1},
     {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-4},
+    {"lr": 0.01, "eps": 1e-4, "weight_decay": 0.1, "decoupled_weight_decay": False},
+    {"lr": 0.01, "beta2": 0.8, "eps": 1e-4, "rectify": True},
 )
 def adabelief(
     p: Array, g: Array, slots: Slots, t: int, *,
     lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-16, eps_root=1e-16, weight_decay=0.0,
+    decoupled_weight_decay=True, rectify=False,
 ) -> Array:  # fmt: skip
-    """Zhuang et al. 2020, algorithm 2, its two eps told apart: the inner one stays in s."""
+    """Zhuang et al. 2020, algorithm 2, its two eps told apart: the inner one stays in s.
+
+    Rectified as in the authors' own code: RAdam's r, and eps beside the uncorrected root.
+    """
+    decay = lr * weight_decay * p if decoupled_weight_decay else 0.0
+    if not decoupled_weight_decay:
+        g = g + weight_decay * p
     m = mean(slots, "m", g, beta1)
     s = slots["s"] = mean(slots, "s", (g - m) ** 2, beta2) + eps_root
-    step = m / (1 - beta1**t) / (np.sqrt(s / (1 - beta2**t)) + eps)
-    return p - lr * step - lr * weight_decay * p
+    m_hat, root2 = m / (1 - beta1**t), np.sqrt(1 - beta2**t)
+    step = m_hat / (np.sqrt(s) / root2 + eps)
+    if rectify:
+        r = rectified(beta2, t)
+        step = m_hat * r * root2 / (np.sqrt(s) + eps) if r else m_hat
+    return p - lr * step - decay
 
 
 @oracle(

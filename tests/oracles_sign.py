@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-from oracles import Array, Slots, oracle
+from oracles import Array, Slots, oracle, taken
 
 
 @oracle(
     {"lr": 0.01, "weight_decay": 0.1},
     {"beta1": 0.95, "beta2": 0.98, "weight_decay": 1.0},
     {"beta1": 0.0, "beta2": 0.9},
+    {"weight_decay": 0.5, "lr": 0.01, "max_lr": 0.04},
 )
 def lion(
     p: Array, g: Array, slots: Slots, t: int, *,
-    lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0,
+    lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0, max_lr=0.0,
 ) -> Array:  # fmt: skip
     """Chen et al. 2023, program 1: the direction from the old mean, which then moves by beta2."""
     m = slots.get("m", np.zeros_like(p))
     direction = np.sign(beta1 * m + (1 - beta1) * g)
     slots["m"] = beta2 * m + (1 - beta2) * g
-    return p - lr * (direction + weight_decay * p)
+    return p - lr * direction - taken(lr, weight_decay, max_lr) * p
 
 
 @oracle({"lr": 0.01, "weight_decay": 0.1}, {"beta": 0.0}, {"beta": 0.99, "lr": 1e-3})
@@ -47,19 +48,25 @@ def qhm(
     return p - lr * ((1 - nu) * g + nu * slots["v"])
 
 
-@oracle({"lr": 0.5, "rho": 0.95, "eps": 1e-3}, {"rho": 0.5}, {"weight_decay": 0.1})
+@oracle(
+    {"lr": 0.5, "rho": 0.95, "eps": 1e-3},
+    {"rho": 0.5},
+    {"weight_decay": 0.1},
+    {"lr": 0.3, "weight_decay": 0.1, "decoupled_weight_decay": True},
+)
 def adadelta(
     p: Array, g: Array, slots: Slots, t: int, *,
-    lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0,
+    lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, decoupled_weight_decay=False,
 ) -> Array:  # fmt: skip
     """Zeiler 2012, algorithm 1: RMS of the steps before this one over RMS of the gradients."""
     zeros = np.zeros_like(p)
-    g = g + weight_decay * p
+    l2, apart = (0.0, weight_decay) if decoupled_weight_decay else (weight_decay, 0.0)
+    g = g + l2 * p
     slots["v"] = rho * slots.get("v", zeros) + (1 - rho) * g**2
     u = slots.get("u", zeros)
     step = np.sqrt(u + eps) / np.sqrt(slots["v"] + eps) * g
     slots["u"] = rho * u + (1 - rho) * step**2
-    return p - lr * step
+    return p - lr * (step + apart * p)
 
 
 @oracle(

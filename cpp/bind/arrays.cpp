@@ -170,6 +170,22 @@ PlainArray argument(const py::object& object, const std::string& where, ArrayRef
   return plain(array);
 }
 
+// The hypers' values at a step: those given, and defaults, which cost nothing to read.
+std::vector<double> values_at(const RuleInfo& rule, const py::dict& given, int64_t step) {
+  std::vector<double> values;
+  values.reserve(rule.hypers.size());
+  for (const HyperInfo& hyper : rule.hypers) values.push_back(hyper.standard);
+  for (const auto& [name, value] : given) {
+    const int index = rule.hyper_index(name.cast<std::string>());
+    if (index < 0) throw py::key_error(name.cast<std::string>());
+    double& here = values[std::size_t(index)];
+    here = read_hyper(rule, index, value).at(step);
+    rule.check(index, here, "");
+  }
+  rule.check_together(values.data());
+  return values;
+}
+
 // `arrays`: p, g and the slots in the catalog's order; those at the end may be left out.
 void apply(const py::object& which, const py::tuple& arrays, int64_t step, const py::dict& hypers) {
   const auto held_rule = rule_of(which);
@@ -179,12 +195,7 @@ void apply(const py::object& which, const py::tuple& arrays, int64_t step, const
   if (step < 1)
     throw py::value_error(call + "step is " + std::to_string(step) +
                           ", expected 1 or more: it counts this step");
-  std::vector<double> values;
-  for (const Hyper& hyper : read_hypers(rule, hypers)) {
-    values.push_back(hyper.at(step - 1));
-    rule.check(int(values.size()) - 1, values.back(), "");
-  }
-  rule.check_together(values.data());
+  const std::vector<double> values = values_at(rule, hypers, step - 1);
   std::vector<ArrayRef> held(2 + rule.slots.size());
   const py::object p = arrays[0], g = arrays[1];
   const OnTorchStream on_its_stream(

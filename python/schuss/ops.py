@@ -43,7 +43,7 @@ def _function(rule: Rule) -> Callable[..., None]:
             bound = signature.bind(*given, **named).arguments
             given = tuple(bound.pop(name, None) for name in arrays)
             named = bound
-        _core.apply(rule.function, given, step, defaults | named)
+        _core.apply(rule.function, given, step, named)
 
     function.__name__ = function.__qualname__ = rule.function
     function.__module__ = "schuss.ops"

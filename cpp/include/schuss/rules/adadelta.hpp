@@ -9,6 +9,7 @@
   HYPER(rho, 0.9, unit, "share of both mean squares kept")                                                   \
   HYPER(eps, 1e-6, nonnegative, "added to both mean squares, inside the root; the first steps' size")        \
   HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
+  SCHUSS_DECOUPLED_FLAG(HYPER)                                                                               \
   SLOT(v, 0, "running mean of the squared gradients")                                                        \
   SLOT(u, 0, "running mean of the squared steps, lr left out")
 
@@ -17,18 +18,20 @@ SCHUSS_DECLARE(Adadelta, SCHUSS_ADADELTA)
 
 template <class T, unsigned Kept>
 struct Adadelta {
-  T lr, keep, eps, decay;
+  T lr, keep, eps, decay, decoupled;
 
   static Adadelta prepare(const AdadeltaHypers& h, Clock) {
-    return {T(h.lr), T(1 - h.rho), T(h.eps), T(h.weight_decay)};
+    const bool apart = h.decoupled_weight_decay != 0;
+    return {T(h.lr), T(1 - h.rho), T(h.eps), T(apart ? 0.0 : h.weight_decay),
+            T(apart ? h.lr * h.weight_decay : 0.0)};
   }
 
-  SCHUSS_FN void apply(T& p, T g, T& v, T& u) const {
+  SCHUSS_FN T update(T p, T g, T& v, T& u) const {
     g += decay * p;
     v += keep * (g * g - v);
     const T step = sqrt((u + eps) / (v + eps)) * g;
     u += keep * (step * step - u);
-    p -= lr * step;
+    return lr * step;
   }
 };
 

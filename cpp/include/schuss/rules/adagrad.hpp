@@ -11,6 +11,7 @@
   HYPER(eps_root, 0, nonnegative, "added inside the root")                                                   \
   HYPER(initial_accumulator, 0, nonnegative, "what the sum starts from")                                     \
   HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
+  SCHUSS_DECOUPLED_FLAG(HYPER)                                                                               \
   SLOT(sum, h.initial_accumulator, "sum of the squared gradients")                                           \
   FORM(textbook, "lr=0.01 eps=0 eps_root=1e-8", "eps inside the root: p = p - lr g / sqrt(G + eps)")
 
@@ -19,17 +20,20 @@ SCHUSS_DECLARE(Adagrad, SCHUSS_ADAGRAD)
 
 template <class T, unsigned Kept>
 struct Adagrad {
-  T lr, eps, eps_root, decay;
+  T lr, eps, eps_root, decay, decoupled;
 
   static Adagrad prepare(const AdagradHypers& h, Clock clock) {
     const double steps_before = double(clock.step - 1);
-    return {T(h.lr / (1 + steps_before * h.lr_decay)), T(h.eps), T(h.eps_root), T(h.weight_decay)};
+    const bool apart = h.decoupled_weight_decay != 0;
+    const double rate = h.lr / (1 + steps_before * h.lr_decay);
+    return {T(rate), T(h.eps), T(h.eps_root), T(apart ? 0.0 : h.weight_decay),
+            T(apart ? rate * h.weight_decay : 0.0)};
   }
 
-  SCHUSS_FN void apply(T& p, T g, T& sum) const {
+  SCHUSS_FN T update(T p, T g, T& sum) const {
     g += decay * p;
     sum += g * g;
-    p -= lr * g / (sqrt(sum + eps_root) + eps);
+    return lr * g / (sqrt(sum + eps_root) + eps);
   }
 };
 

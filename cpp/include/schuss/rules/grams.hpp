@@ -1,5 +1,5 @@
 #pragma once
-#include "adam.hpp"
+#include "adam_moments.hpp"
 
 #define SCHUSS_GRAMS(PAPER, TRAITS, HYPER, SLOT, SLOT_IF, COPY, SCALAR, CHECK, FORM)                         \
   PAPER(2024, "The size of Adam's step, along the sign of the present gradient",                             \
@@ -16,7 +16,7 @@ struct Grams {
   T decoupled;
 
   static Grams prepare(const GramsHypers& h, Clock clock) {
-    return {decltype(moments)::prepare(h, clock), T(h.lr * h.weight_decay)};
+    return {decltype(moments)::prepare(h, clock, h.lr), T(h.lr * h.weight_decay)};
   }
 
   SCHUSS_FN T update(T, T g, T& m, T& v, T& v_max) const {

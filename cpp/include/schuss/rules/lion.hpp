@@ -9,6 +9,7 @@
   HYPER(beta1, 0.9, unit, "share of the mean in the direction")                                              \
   HYPER(beta2, 0.99, unit, "share of the mean kept")                                                         \
   HYPER(weight_decay, 0, nonnegative, "decoupled decay: each step takes lr * weight_decay of p away")        \
+  SCHUSS_MAX_LR(HYPER)                                                                                       \
   SLOT(m, 0, "running mean of the gradients")
 
 namespace schuss {
@@ -19,7 +20,7 @@ struct Lion {
   T lr, keep1, keep2, decoupled;
 
   static Lion prepare(const LionHypers& h, Clock) {
-    return {T(h.lr), T(1 - h.beta1), T(1 - h.beta2), T(h.lr * h.weight_decay)};
+    return {T(h.lr), T(1 - h.beta1), T(1 - h.beta2), T(h.lr * scaled_decay(h))};
   }
 
   SCHUSS_FN T update(T, T g, T& m) const {

@@ -13,7 +13,9 @@
   HYPER(momentum_decay, 0.004, nonnegative, "mu = beta1 (1 - anneal 0.96^(t momentum_decay)); Keras has 1")  \
   HYPER(anneal, 0.5, unit, "share by which mu starts below beta1; 0 holds mu at beta1, as optax does")       \
   HYPER(weight_decay, 0, nonnegative, "L2 penalty, added to the gradient")                                   \
-  HYPER(decoupled_weight_decay, 0, flag, "decoupled decay: each step takes lr * weight_decay of p away")     \
+  SCHUSS_DECOUPLED_FLAG(HYPER)                                                                               \
+  SCHUSS_MAX_LR(HYPER)                                                                                       \
+  HYPER(shared_correction, 0, flag, "correct m for the steps so far and not for the next, as timm does")     \
   SLOT(m, 0, "first moment: running mean of the gradients")                                                  \
   SLOT(v, 0, "second moment: running mean of their squares")                                                 \
   CHECK(!(h.anneal > 0.95), "anneal is 0.95 at most")
@@ -33,13 +35,13 @@ struct NAdam {
     const double bias2 = 1 - clock.power(h.beta2), rate = h.lr * sqrt(bias2);
     const bool apart = h.decoupled_weight_decay != 0;
     return {T(rate * (1 - mu) / (1 - product)),
-            T(rate * next / (1 - product * next)),
+            T(rate * next / (1 - (h.shared_correction != 0 ? product : product * next))),
             T(1 - h.beta1),
             T(1 - h.beta2),
             T(h.eps * sqrt(bias2)),
             T(h.eps_root * bias2),
             T(apart ? 0.0 : h.weight_decay),
-            T(apart ? h.lr * h.weight_decay : 0.0)};
+            T(apart ? h.lr * scaled_decay(h) : 0.0)};
   }
 
   SCHUSS_FN T update(T p, T g, T& m, T& v) const {

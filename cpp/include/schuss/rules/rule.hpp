@@ -83,11 +83,21 @@ SCHUSS_FN void step_element(const Rule& rule, T& p, T g, Slot&... slots) {
   else p -= rule.update(p, g, slots...);
 }
 
+// The weight_decay of a decoupled decay, scaled by lr / max_lr where max_lr is set.
+template <class Hypers>
+double scaled_decay(const Hypers& h) {
+  return h.max_lr > 0 ? h.weight_decay * (h.lr / h.max_lr) : h.weight_decay;
+}
+
 constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) != 0; }
 
 }  // namespace schuss
 
 #define SCHUSS_NOTHING(...)
+#define SCHUSS_DECOUPLED_FLAG(HYPER)                                                                         \
+  HYPER(decoupled_weight_decay, 0, flag, "decoupled decay: each step takes lr * weight_decay of p away")
+#define SCHUSS_MAX_LR(HYPER)                                                                                 \
+  HYPER(max_lr, 0, nonnegative, "where above 0, decoupled decay is lr^2 / max_lr * weight_decay, as timm's")
 #define SCHUSS_HYPER_FIELD(name, standard, range, doc) double name = standard;
 #define SCHUSS_SLOT_ENTRY(name, ...) name,
 #define SCHUSS_SLOT_BIT(name, ...) | 1u << name
