@@ -35,9 +35,7 @@ BESIDE: dict[tuple[str, str], dict[str, Any]] = {
     ("asgd", "t0"): {"t0": 2.0},
     ("adopt", "eps"): {"eps": 0.5},
     **{(rule, "max_lr"): {"weight_decay": 0.1} for rule in ("adamw", "lion")},
-    **{
-        (rule, "max_lr"): {"weight_decay": 0.1, "decoupled_weight_decay": True} for rule in ("sgd", "rmsprop", "nadam")
-    },
+    **{(rule, "max_lr"): {"weight_decay": 0.1, "decoupled_weight_decay": True} for rule in ("sgd", "rmsprop", "nadam")},
 }
 
 
