@@ -63,6 +63,7 @@ def main(module: str, folder: str) -> None:
         "from typing_extensions import Self\n",
         "from schuss._core import LossScaler, Schedule",
         "from schuss._engine.clip import ClipLike",
+        "from schuss._engine.factors import Decay, LrScale",
         "from schuss._engine.optimizer import Optimizer as Optimizer",
         "from schuss._engine.optimizer import PointOptimizer\n",
         hyper_like,

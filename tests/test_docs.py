@@ -211,6 +211,7 @@ def hypers_and_keywords() -> set[str]:
     known = {hyper.name for rule in schuss.rules().values() for hyper in rule.hypers}
     known |= {"params", "name", "frozen", "clip", "nonfinite", "accumulate", "scaler", "grad_norm", "step", "grads"}
     known |= {"slots", "rounding", "seed", "master"}
+    known |= {"decay", "lr_scale"}
     functions = [getattr(schuss.schedules, name) for name in schuss.schedules.__all__ if name[0].islower()]
     functions += [
         schuss.choose,

@@ -116,6 +116,7 @@ def test_documented_parameters_are_those_of_the_signature(name: str) -> None:
     if "**common" in told:
         told.remove("**common")
         told += ["clip", "nonfinite", "accumulate", "scaler", "grad_norm", "slots", "rounding", "seed", "master"]
+        told += ["decay", "lr_scale"]
     assert told == taken
 
 

@@ -55,6 +55,7 @@ def test_class_takes_the_oracles_hypers_with_its_defaults(rule: str) -> None:
     taken = {key: signature[key].default for key in signature if key in defaults(rule)}
     assert taken == defaults(rule)
     common = {"params", "clip", "nonfinite", "accumulate", "scaler", "grad_norm", "slots", "rounding", "seed", "master"}
+    common |= {"decay", "lr_scale"}
     assert set(signature) == common | set(defaults(rule))
 
 

@@ -84,18 +84,22 @@ void bind_session(py::module_& module) {
            py::arg("accumulate"), py::arg("grad_norm"), py::arg("scaler"), py::arg("slots") = "float32",
            py::arg("stochastic") = false, py::arg("seed") = 0, py::arg("master") = false)
       .def("begin_group", &Session::begin_group)
-      .def(
-          "commit_group",
-          [](Session& session, const py::object& tree, const py::object& group, const py::dict& hypers,
-             const std::vector<std::tuple<std::string, py::object, std::vector<int>>>& leaves, bool grouped) {
-            std::vector<Session::LeafPlan> plans;
-            for (const auto& [name, object, sources] : leaves) plans.push_back({name, object, sources});
-            session.commit_group(tree, group, hypers, plans, grouped);
-          })
+      .def("commit_group",
+           [](Session& session, const py::object& tree, const py::object& group, const py::dict& hypers,
+              const std::vector<std::tuple<std::string, py::object, std::vector<int>, std::vector<double>>>&
+                  leaves,
+              bool grouped) {
+             std::vector<Session::LeafPlan> plans;
+             for (const auto& [name, object, sources, factors] : leaves)
+               plans.push_back({name, object, sources, factors});
+             session.commit_group(tree, group, hypers, plans, grouped);
+           })
       .def("set_hyper", &Session::set_hyper)
       .def("set_hypers", &Session::set_hypers)
       .def("check_idle", [](Session& s) { const Session::Turn turn(s); })
       .def("set_frozen", &Session::set_frozen)
+      .def("set_factors", &Session::set_factors)
+      .def("factors", [](const Session& s, int leaf) { return s.engine.factors(s.engine.factor_set(leaf)); })
       .def("frozen", [](const Session& s, int leaf) { return s.engine.frozen(leaf); })
       .def("slot", [](const Session& s, int leaf,
                       const std::string& name) { return s.slot(leaf, slot_index(s, name)); })

@@ -42,7 +42,7 @@ py::list leaf_facts(const Session& session) {
     const LeafSpec& leaf = engine.leaf(i);
     facts.append(py::make_tuple(reinterpret_cast<std::uintptr_t>(leaf.data), int(leaf.format),
                                 as_tuple(leaf.shape), as_tuple_or_none(leaf.strides), leaf.group,
-                                leaf.sources, engine.frozen(i)));
+                                leaf.sources, engine.frozen(i), engine.factor_set(i)));
   }
   return facts;
 }
@@ -215,7 +215,7 @@ void bind_device_session(py::class_<Session>& session) {
       .def("slot_initials", &slot_initials)
       .def("renew", &Session::renew)
       .def("fill", &fill_entries, py::arg("group"), py::arg("format"), py::arg("mask"), py::arg("lookahead"),
-           py::arg("behind"), py::arg("first"), py::arg("entries"));
+           py::arg("behind"), py::arg("first"), py::arg("entries"), py::arg("factors") = 0);
 }
 
 }  // namespace schuss

@@ -33,7 +33,7 @@ RuleInfo::Prepare preparing(const RuleInfo& rule, int format, unsigned mask) {
 class Numbers {
  public:
   Numbers(const Session& session, int group, int format, unsigned mask, std::optional<bool> lookahead,
-          int64_t behind)
+          int64_t behind, int factors)
       : engine_(session.engine),
         rule_(engine_.rule()),
         group_(group),
@@ -41,6 +41,7 @@ class Numbers {
         lookahead_(lookahead.value_or(false) ? rule_.hyper_index("lookahead") : -1),
         lr_(rule_.hyper_index("lr")),
         behind_(behind),
+        factors_(engine_.factors(factors)),
         values_(rule_.hypers.size()) {
     engine_.mask(group);  // refuses a group that is not there
   }
@@ -56,6 +57,7 @@ class Numbers {
     if (lookahead_ >= 0) values_[std::size_t(lookahead_)] = 1;
     entry = {};
     entry.lr = lr_ >= 0 ? values_[std::size_t(lr_)] : std::numeric_limits<double>::quiet_NaN();
+    for (std::size_t i = 0; i < factors_.size(); ++i) values_[i] *= factors_[i];
     prepare_(values_.data(), Clock{step - behind_ + 1}, entry.numbers);
   }
 
@@ -66,6 +68,7 @@ class Numbers {
   const RuleInfo::Prepare prepare_;
   const int lookahead_, lr_;  // places among the hypers; -1: none
   const int64_t behind_;
+  const std::vector<double>& factors_;
   std::vector<double> values_;
 };
 
@@ -104,11 +107,11 @@ py::bytes prepare(const py::object& which, int format, unsigned mask, const std:
 }  // namespace
 
 int64_t fill_entries(const Session& session, int group, int format, unsigned mask,
-                     std::optional<bool> lookahead, int64_t behind, int64_t first,
-                     const py::object& entries) {
+                     std::optional<bool> lookahead, int64_t behind, int64_t first, const py::object& entries,
+                     int factors) {
   const WritableBuffer buffer(entries);
   if (first < 0) throw std::invalid_argument("first is " + std::to_string(first) + ", expected 0 or more");
-  Numbers numbers(session, group, format, mask, lookahead, behind);
+  Numbers numbers(session, group, format, mask, lookahead, behind, factors);
   for (int64_t i = 0; i < buffer.capacity(); ++i) {
     Entry entry;
     try {

@@ -131,6 +131,7 @@ void Session::commit_group(const py::object& tree, const py::object& owner, cons
     if (!array.c_order) spec.strides.assign(array.strides, array.strides + array.dimensions);
     spec.group = group;
     spec.sources = int(leaves[i].sources.size());
+    spec.factors = leaves[i].factors;
     int position = engine.sources();
     for (int source : leaves[i].sources)
       sources_[first + std::size_t(source)] = Source(leaves[i].object, array, position++);
@@ -300,6 +301,12 @@ void Session::set_frozen(int leaf, bool frozen) {
   const Turn turn(*this);
   engine.set_frozen(leaf, frozen);
   if (on_device()) device_engine_.attr("changed")();
+}
+
+void Session::set_factors(int leaf, std::vector<double> factors) {
+  const Turn turn(*this);
+  engine.set_factors(leaf, std::move(factors));
+  if (on_device()) device_engine_.attr("changed_factors")();
 }
 
 void Session::drop_held() {

@@ -25,6 +25,7 @@ class Session : private GradientSink {
     std::string name;
     py::object object;
     std::vector<int> sources;
+    std::vector<double> factors;  // on the hypers; empty: all 1
   };
   // `root` is what messages call the parameters. Gives [(keys, object, name for messages), …] in the order
   // met.
@@ -70,6 +71,7 @@ class Session : private GradientSink {
   void set_pending(int pending, const std::vector<bool>& held);
   void set_frozen(int leaf, bool frozen);
   void set_hyper(int group, int hyper, const py::object& value);
+  void set_factors(int leaf, std::vector<double> factors);
 
   int device() const { return device_; }  // CUDA's index; -1: the CPU
   const DeviceGradients& device_gradients() const { return device_gradients_; }
@@ -126,7 +128,8 @@ class Session : private GradientSink {
 // For the device's engine: the numbers of the steps from `first` on, until the buffer is full or a step's
 // hypers are refused; gives how many. Throws where the first is.
 int64_t fill_entries(const Session& session, int group, int format, unsigned mask,
-                     std::optional<bool> lookahead, int64_t behind, int64_t first, const py::object& entries);
+                     std::optional<bool> lookahead, int64_t behind, int64_t first, const py::object& entries,
+                     int factors);
 void bind_numbers(py::module_& module);
 
 void bind_device_session(py::class_<Session>& session);

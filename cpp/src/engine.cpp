@@ -77,7 +77,11 @@ Busy::Busy(std::atomic<bool>& flag) : flag_(flag) {
 }
 
 Engine::State::State(const RuleInfo& r, EngineOptions o)
-    : rule(r), level(schuss::level()), options(std::move(o)), lr_index(r.hyper_index("lr")) {
+    : rule(r),
+      level(schuss::level()),
+      options(std::move(o)),
+      lr_index(r.hyper_index("lr")),
+      multiplied(r.hypers.size()) {
   if (options.accumulate < 1)
     throw std::invalid_argument("accumulate is " + std::to_string(options.accumulate) +
                                 ", expected 1 or more");
@@ -142,6 +146,22 @@ void Engine::State::make_accumulators_of_new_leaves() {
   });
 }
 
+// The place of a set of factors that may not be there yet.
+int Engine::State::set_of(std::vector<double> wanted) {
+  if (!wanted.empty() && wanted.size() != rule.hypers.size())
+    throw std::invalid_argument(rule.name + "() takes " + std::to_string(rule.hypers.size()) +
+                                " factors a leaf, got " + std::to_string(wanted.size()));
+  for (double factor : wanted)
+    if (!(factor >= 0 && factor < std::numeric_limits<double>::infinity()))
+      throw std::invalid_argument("a factor on a hyper is " + std::to_string(factor) +
+                                  ", expected a finite number of 0 or more");
+  if (std::all_of(wanted.begin(), wanted.end(), [](double factor) { return factor == 1; })) wanted.clear();
+  const auto known = std::find(factors.begin(), factors.end(), wanted);
+  const auto place = int(known - factors.begin());
+  if (known == factors.end()) factors.push_back(std::move(wanted));
+  return place;
+}
+
 Engine::Engine(const RuleInfo& rule, EngineOptions options)
     : state_(std::make_unique<State>(rule, std::move(options))) {}
 Engine::~Engine() = default;
@@ -155,6 +175,7 @@ int Engine::add_leaf(LeafSpec spec) {
   State& s = *state_;
   if (spec.group < 0 || spec.group >= int(s.groups.size())) throw std::out_of_range("no such group");
   Run run;
+  run.factors = s.set_of(spec.factors);
   run.group = spec.group;
   run.sources = spec.sources;
   run.first_source = s.sources;
@@ -230,6 +251,11 @@ unsigned Engine::mask(int group) const { return state_->groups.at(std::size_t(gr
 
 void Engine::set_frozen(int leaf, bool frozen) { state_->runs.at(std::size_t(leaf)).frozen = frozen; }
 bool Engine::frozen(int leaf) const { return state_->runs.at(std::size_t(leaf)).frozen; }
+void Engine::set_factors(int leaf, std::vector<double> factors) {
+  state_->runs.at(std::size_t(leaf)).factors = state_->set_of(std::move(factors));
+}
+int Engine::factor_set(int leaf) const { return state_->runs.at(std::size_t(leaf)).factors; }
+const std::vector<double>& Engine::factors(int set) const { return state_->factors.at(std::size_t(set)); }
 int Engine::leaves() const { return int(state_->plan.leaves.size()); }
 int Engine::sources() const { return state_->sources; }
 const LeafSpec& Engine::leaf(int index) const { return state_->plan.leaves.at(std::size_t(index)).spec; }

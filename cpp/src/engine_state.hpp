@@ -21,9 +21,10 @@ struct Group {
   std::vector<double> for_conditions() const;
 };
 
-// A prepared rule, shared by the leaves of one group, clock, arithmetic and mask.
+// A prepared rule, shared by the leaves of one group, set of factors, clock, arithmetic and mask.
 struct Numbers {
   int group;
+  int factors;
   int64_t clock;
   Format arithmetic;
   unsigned mask;
@@ -35,6 +36,7 @@ struct Engine::State {
   const Level& level;
   EngineOptions options;
   std::vector<Group> groups;
+  std::vector<std::vector<double>> factors{{}};  // the sets that leaves have; the first is of those without
   Plan plan;
   std::vector<Run> runs;  // of the plan's leaves
   std::size_t prepared_leaves = 0;
@@ -50,6 +52,7 @@ struct Engine::State {
   // Working memory of a step, sized beforehand.
   std::vector<char> active;
   std::vector<Numbers> numbers;
+  std::vector<double> multiplied;          // a group's values times a leaf's factors
   std::vector<ExactSum> sums;              // by thread
   std::vector<double> chunk_sums;          // for norms by leaf
   std::vector<char> backup;                // the parameters while they are at the point
@@ -63,7 +66,9 @@ struct Engine::State {
   }
 
   void resolve_hypers();
+  const double* hypers_of(const Run& run);
   const void* numbers_for(const Run& run);
+  int set_of(std::vector<double> wanted);
   bool aim(const Gradient* gradients, bool real);  // fills runs and active; false where nothing is
   bool aim_leaf(Run& run, const Gradient* gradients, bool real);
   void make_slots(std::size_t index, unsigned mask);

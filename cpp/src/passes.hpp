@@ -29,6 +29,7 @@ struct Run {
   const int64_t* shape = nullptr;
   int dimensions = 0;
   int group = 0;
+  int factors = 0;  // which of the sets of them; 0: none
   int first_source = 0, sources = 1;
   unsigned mask = 0;  // of the slots kept
   Format arithmetic = Format::f32;

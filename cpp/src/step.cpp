@@ -24,15 +24,23 @@ void Engine::State::resolve_hypers() {
   }
 }
 
+const double* Engine::State::hypers_of(const Run& run) {
+  const std::vector<double>& now = groups[std::size_t(run.group)].now;
+  const std::vector<double>& its = factors[std::size_t(run.factors)];
+  if (its.empty()) return now.data();
+  for (std::size_t i = 0; i < now.size(); ++i) multiplied[i] = now[i] * its[i];
+  return multiplied.data();
+}
+
 const void* Engine::State::numbers_for(const Run& run) {
   const int64_t clock = run.clock + 1;
   for (auto it = numbers.rbegin(); it != numbers.rend(); ++it)
-    if (it->group == run.group && it->clock == clock && it->arithmetic == run.arithmetic &&
-        it->mask == run.mask)
+    if (it->group == run.group && it->factors == run.factors && it->clock == clock &&
+        it->arithmetic == run.arithmetic && it->mask == run.mask)
       return it->bytes;
-  numbers.push_back({run.group, clock, run.arithmetic, run.mask, {}});
+  numbers.push_back({run.group, run.factors, clock, run.arithmetic, run.mask, {}});
   const auto& prepare = run.arithmetic == Format::f64 ? rule.prepare_f64 : rule.prepare_f32;
-  prepare[run.mask](groups[std::size_t(run.group)].now.data(), Clock{clock}, numbers.back().bytes);
+  prepare[run.mask](hypers_of(run), Clock{clock}, numbers.back().bytes);
   return numbers.back().bytes;
 }
 

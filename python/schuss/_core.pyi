@@ -204,7 +204,7 @@ class Session:
         tree: Any,
         group: Any,
         hypers: dict[str, Any],
-        leaves: list[tuple[str, Any, list[int]]],
+        leaves: list[tuple[str, Any, list[int], list[float]]],
         grouped: bool,
         /,
     ) -> None: ...
@@ -212,6 +212,8 @@ class Session:
     def set_hypers(self, group: int, values: dict[str, Any], /) -> None: ...
     def set_frozen(self, leaf: int, frozen: bool, /) -> None: ...
     def frozen(self, leaf: int, /) -> bool: ...
+    def set_factors(self, leaf: int, factors: list[float], /) -> None: ...
+    def factors(self, leaf: int, /) -> list[float]: ...
     def slot(self, leaf: int, name: str, /) -> Any | None:
         """An array over it, NumPy's or on the device CuPy's; a decoded copy where it is stored in 8 bits."""
     def slot_format(self, leaf: int, name: str, /) -> Literal["float64", "float32", "bfloat16", "8bit"]:
@@ -262,8 +264,8 @@ class Session:
     def leaf_name(self, leaf: int, /) -> str: ...
     def leaf_facts(
         self,
-    ) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...] | None, int, int, bool]]:
-        """(pointer, format, shape, strides or None, group, sources, frozen) of every leaf."""
+    ) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...] | None, int, int, bool, int]]:
+        """(pointer, format, shape, strides or None, group, sources, frozen, set of factors) of every leaf."""
     def mask(self, group: int, /) -> int:
         """A bit for each slot kept."""
     def renew(self) -> None:
@@ -278,5 +280,6 @@ class Session:
         behind: int,
         first: int,
         entries: Any,
+        factors: int = 0,
     ) -> int:
         """Write the numbers of the steps from `first` on; gives how many, fewer where a hyper is refused."""

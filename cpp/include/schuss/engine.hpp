@@ -27,7 +27,8 @@ struct LeafSpec {
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;  // bytes; empty where the array lies in C order
   int group = 0;
-  int sources = 1;  // gradients that are summed for it: more than one where the array is tied
+  int sources = 1;              // gradients that are summed for it: more than one where the array is tied
+  std::vector<double> factors;  // on the hypers of its group, in the catalog's order; empty: all 1
 };
 
 // A gradient of a leaf, of the leaf's shape. No data: the leaf is left as it is.
@@ -106,6 +107,9 @@ class Engine {
   unsigned mask(int group) const;  // of the slots that its leaves keep
   void set_frozen(int leaf, bool frozen);
   bool frozen(int leaf) const;
+  void set_factors(int leaf, std::vector<double> factors);
+  int factor_set(int leaf) const;  // leaves with the same factors share one; 0: none
+  const std::vector<double>& factors(int set) const;
   int leaves() const;
   int sources() const;
   const LeafSpec& leaf(int index) const;

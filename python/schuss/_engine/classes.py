@@ -20,6 +20,8 @@ COMMON = {
     "rounding": "nearest",
     "seed": 0,
     "master": False,
+    "decay": None,
+    "lr_scale": None,
 }
 
 

@@ -14,6 +14,7 @@ from schuss import _core
 from schuss._engine.catalog import Rule
 from schuss._engine.clip import ClipLike, read_clip
 from schuss._engine.cost import Cost, cost
+from schuss._engine.factors import Decay, LrScale, check_names, factors_of
 from schuss._engine.group import Group, settled
 from schuss._engine.plan import LeafPlan, plan_leaves
 from schuss._engine.stored import read_storing
@@ -41,6 +42,8 @@ class Optimizer(_core.Stepper):
         rounding: str = "nearest",
         seed: int = 0,
         master: bool = False,
+        decay: Decay = None,
+        lr_scale: LrScale = None,
         **hypers: Any,
     ) -> None:
         name = type(self).__name__
@@ -74,6 +77,7 @@ class Optimizer(_core.Stepper):
         )
         self._defaults = self.rule.defaults | hypers
         self._accumulate = accumulate
+        self._factors = {"decay": decay, "lr_scale": lr_scale}
         self._norm = kind.endswith("norm") or scaler is not None or grad_norm
         self.scaler = scaler
         self.groups: list[Group] = []
@@ -89,6 +93,7 @@ class Optimizer(_core.Stepper):
         else:
             self._grouped = False
             self._add({"params": params}, prefix="", name="0", root="params", owner=None)
+        check_names(self.names, **self._factors)
 
     def _add_all(self, groups: list[dict[str, Any]]) -> None:
         for index, group in enumerate(groups):
@@ -99,7 +104,9 @@ class Optimizer(_core.Stepper):
             self._add(group, prefix=name, name=name, root=f"params[{index}]", owner=group)
 
     def _add(self, group: dict[str, Any], prefix: str, name: str, root: str, owner: Any) -> None:
-        hypers = {key: value for key, value in group.items() if key not in ("params", "name", "frozen")}
+        hypers = {
+            key: value for key, value in group.items() if key not in ("params", "name", "frozen", "decay", "lr_scale")
+        }
         for hyper in hypers:
             self.rule.index(hyper, type(self).__name__)
         if any(name == other.name for other in self.groups):
@@ -112,7 +119,10 @@ class Optimizer(_core.Stepper):
             raise ValueError(f"{root}: no array in it, expected at least one")
         leaves = plan_leaves(met, prefix, self._leaves)
         values = self._defaults | hypers
-        committed = [(leaf.name, leaf.array, leaf.sources) for leaf in leaves]
+        own = {key: group[key] for key in self._factors if key in group}
+        factors = factors_of(self.rule, leaves, **self._factors | own)
+        check_names([leaf.name for leaf in leaves], **own)
+        committed = [(leaf.name, leaf.array, leaf.sources, its) for leaf, its in zip(leaves, factors, strict=True)]
         first = len(self.names)
         self._session.commit_group(params, owner, values, committed, self._grouped)
         self._leaves += leaves

@@ -51,7 +51,7 @@ def take(opt: Optimizer, copy: bool) -> dict[str, Any]:
             "shape": session.shape(leaf),
             "slots": {name: given(array) for name, array in session.stored(leaf).items()},
             "accumulator": given(session.accumulator(leaf)) if held else None,
-        }
+        } | ({"factors": factors} if (factors := named_factors(opt, leaf)) else {})
 
     return {
         "format": FORMAT,
@@ -70,6 +70,12 @@ def take(opt: Optimizer, copy: bool) -> dict[str, Any]:
         "leaves": {name: leaf_state(leaf) for leaf, name in enumerate(opt.names)},
         "scaler": None if opt.scaler is None else opt.scaler.state_dict(),
     }
+
+
+def named_factors(opt: Optimizer, leaf: int) -> dict[str, float]:
+    """What a leaf's hypers are multiplied by, where that is not 1."""
+    factors = zip(opt.rule.hypers, opt._session.factors(leaf), strict=False)
+    return {hyper.name: factor for hyper, factor in factors if factor != 1}
 
 
 def put(opt: Optimizer, saved: dict[str, Any]) -> None:
@@ -117,6 +123,7 @@ def _write(opt: Optimizer, saved: dict[str, Any], hypers: dict[str, dict[str, An
         one = saved["leaves"][name]
         session.set_clock(leaf, one["clock"])
         session.set_frozen(leaf, one["frozen"])
+        session.set_factors(leaf, [one.get("factors", {}).get(hyper.name, 1.0) for hyper in opt.rule.hypers])
         for slot, array in session.stored(leaf).items():
             write(array, one["slots"][slot])
         own = session.accumulator(leaf)
@@ -207,6 +214,7 @@ def _check_leaf(opt: Optimizer, leaf: int, saved: Any, kept: list[str]) -> None:
     _whole(f"{name}: the clock in the state", saved["clock"])
     if not isinstance(saved["frozen"], bool):
         raise TypeError(f"{name}: frozen is {saved['frozen']!r} in the state, expected True or False")
+    _check_factors(opt, name, saved.get("factors", {}))
     if tuple(saved["shape"]) != shape:
         raise ValueError(f"{name}: shape {tuple(saved['shape'])} in the state, expected {shape}")
     expected = expected_arrays(opt.rule, opt._session, leaf, kept)
@@ -225,6 +233,15 @@ def _check_leaf(opt: Optimizer, leaf: int, saved: Any, kept: list[str]) -> None:
             raise ValueError(f"{name}: {what} has shape {array.shape} in the state, expected {extents}")
         if str(array.dtype) != dtype:
             raise TypeError(f"{name}: {what} is {array.dtype} in the state, expected {dtype}")
+
+
+def _check_factors(opt: Optimizer, name: str, factors: Any) -> None:
+    if not isinstance(factors, dict):
+        raise TypeError(f"{name}: factors is {factors!r} in the state, expected a dict")
+    for hyper, factor in factors.items():
+        opt.rule.index(hyper)
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
+            raise ValueError(f"{name}: the factor on {hyper} is {factor!r} in the state, expected a number, 0 or more")
 
 
 def _check_pending(opt: Optimizer, saved: dict[str, Any]) -> None:

@@ -22,7 +22,12 @@ rounding : {"nearest", "stochastic"}, default "nearest"
 seed : int, default 0
     Of stochastic rounding.
 master : bool, default False
-    Keep bfloat16 and float16 parameters in float32 too, as ``state[…]["master"]``."""
+    Keep bfloat16 and float16 parameters in float32 too, as ``state[…]["master"]``.
+decay : callable or collection of str, optional
+    Which leaves decay, where the rule has ``weight_decay``: ``lambda name, leaf: leaf.ndim > 1``, or the names, or
+    prefixes of names, of those that do.
+lr_scale : callable or dict of str to float, optional
+    A factor on ``lr`` for each leaf: ``lambda name, leaf: 0.5``, or by name or prefix, of which the longest holds."""
 
 COMMON_SIGNATURE = (
     ("clip", "ClipLike", "None"),
@@ -34,6 +39,8 @@ COMMON_SIGNATURE = (
     ("rounding", 'Literal["nearest", "stochastic"]', '"nearest"'),
     ("seed", "int", "0"),
     ("master", "bool", "False"),
+    ("decay", "Decay", "None"),
+    ("lr_scale", "LrScale", "None"),
 )
 
 RANGES = {"real": "", "nonnegative": ", 0 or more", "unit": ", in [0, 1)", "flag": ""}

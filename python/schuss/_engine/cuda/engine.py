@@ -78,6 +78,10 @@ class Engine:
         self.leaves.frozen_changed = True
         self._planned = False
 
+    def changed_factors(self) -> None:
+        self.leaves.read_factors()
+        self._planned = False
+
     def changed_hypers(self) -> None:
         with self.device:
             leaves = self.leaves.copy()

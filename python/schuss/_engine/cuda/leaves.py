@@ -50,12 +50,13 @@ class Leaves:
         """Take in the leaves added since the last time; the present ones keep their memory."""
         facts = self._session.leaf_facts()
         old, new = self.count, len(facts)
-        pointers, formats, shapes, strides, groups, sources, frozen = zip(*facts, strict=True)
+        pointers, formats, shapes, strides, groups, sources, frozen, factors = zip(*facts, strict=True)
         counts = [int(np.prod(shape, dtype=np.int64)) for shape in shapes]
         self.shapes, self.counts = shapes, np.array(counts, np.int64)
         self.formats = np.array(formats, np.int32)
         self.arithmetic = np.minimum(self.formats, 1)
         self.groups = np.array(groups, np.int32)
+        self.factors = np.array(factors, np.int32)
         self.sources = np.array(sources, np.int32)
         self.first_source = np.concatenate([[0], np.cumsum(self.sources)[:-1]]).astype(np.int32)
         self._frozen = np.array(frozen, bool)
@@ -158,14 +159,22 @@ class Leaves:
         self.host.leaves["variant"] = np.where(active, np.where(works, index, 0), -1)
 
     def _choose_keys(self, active: _Array, visited: bool | None) -> list[Key]:
-        columns = np.stack([self.groups, self.arithmetic, self.memory.masks, self.behind], axis=1)[active]
-        kinds, self._kind = np.unique(columns, axis=0, return_inverse=True)
-        self._keys = [Key(int(g), int(a), int(m), visited, int(b)) for g, a, m, b in kinds]
+        self._keys, self._kind = self.keys_of(active, visited)
         first = next((key for key in self._keys if key.group == 0), None)
         if first is None:  # no leaf of the first group steps, yet its rate is told
-            first = Key(0, int(self.arithmetic[0]), int(self.memory.masks[0]), visited, 0)
+            first = Key(0, int(self.arithmetic[0]), int(self.memory.masks[0]), visited, 0, 0)
         self._lr_key = first
         return self.keys
+
+    def keys_of(self, chosen: _Array, visited: bool | None) -> tuple[list[Key], _Array]:
+        """The keys of these leaves' numbers, and for each leaf which is its own."""
+        columns = np.stack([self.groups, self.arithmetic, self.memory.masks, self.behind, self.factors], axis=1)
+        kinds, kind = np.unique(columns[chosen], axis=0, return_inverse=True)
+        return [Key(int(g), int(a), int(m), visited, int(b), int(f)) for g, a, m, b, f in kinds], kind
+
+    def read_factors(self) -> None:
+        """They have changed."""
+        self.factors = np.array([fact[-1] for fact in self._session.leaf_facts()], np.int32)
 
     @property
     def keys(self) -> list[Key]:

@@ -30,6 +30,7 @@ class Key(NamedTuple):
     mask: int
     visited: bool | None  # whether the gradient was taken at the look-ahead point
     behind: int  # real steps sat out
+    factors: int  # which set of factors on the hypers
 
 
 class _Run:
@@ -153,7 +154,9 @@ class Numbers:
                 count = max(least, LONGEST if renew or (few and row.settled) else _SHORT) if ahead else least
                 run = self._take(count, done, stream)
                 made.append((row, run, 0))
-                entries = self._session.fill(*key, low, run.pinned.bytes[: count * layout.Entry.itemsize])
+                entries = self._session.fill(
+                    *key[:-1], low, run.pinned.bytes[: count * layout.Entry.itemsize], key.factors
+                )
                 made[-1] = row, run, entries
         except BaseException:
             for _, run, _ in made:

@@ -34,9 +34,7 @@ class Point:
         """Of the numbers of all leaves that move: those that are frozen are kept where they are."""
         leaves = self._engine.leaves
         self._moves = ~leaves.frozen_now()
-        columns = np.stack([leaves.groups, leaves.arithmetic, leaves.memory.masks, leaves.behind], axis=1)
-        keys, self._kind = np.unique(columns[self._moves], axis=0, return_inverse=True)
-        self.keys = [Key(int(g), int(a), int(m), None, int(b)) for g, a, m, b in keys]
+        self.keys, self._kind = leaves.keys_of(self._moves, None)
         return self.keys
 
     def plan(self, indices: list[int]) -> np.ndarray[Any, Any]:
