@@ -216,6 +216,10 @@ def hypers_and_keywords() -> set[str]:
     functions += [
         schuss.choose,
         schuss.LossScaler,
+        schuss.Lookahead,
+        schuss.gradients.add_noise,
+        schuss.gradients.centralize,
+        schuss.clipping.adaptive,
         schuss.clipping.GlobalNorm,
         schuss.clipping.LeafNorm,
         schuss.clipping.Value,

@@ -14,6 +14,8 @@ namespace schuss {
 
 void bind_catalog(py::module_& module);
 void bind_arrays(py::module_& module);
+void bind_gradients(py::module_& module);
+void bind_shadow(py::module_& module);
 namespace {
 
 void set_threads(const py::object& threads) {
@@ -80,4 +82,6 @@ Examples
   bind_cuda_arrays(module);
   bind_session(module);
   bind_arrays(module);
+  bind_gradients(module);
+  bind_shadow(module);
 }

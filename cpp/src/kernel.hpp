@@ -33,6 +33,17 @@ struct FormatLoops {
   RoundKernel round[kStored];  // parameters, stochastically; null where there is nothing to round
 };
 
+// What surrounds a rule, in one arithmetic type.
+struct AroundKernels {
+  void (*pull)(void* p, void* slow, int64_t count, double alpha);
+  double (*sum)(const void* x, int64_t count);
+  void (*add_row)(double* sums, const void* x, int64_t count, bool squares);
+  void (*shift)(void* x, int64_t count, double by);
+  void (*shift_columns)(void* x, int64_t count, const double* by);
+  void (*scale_columns)(void* x, int64_t count, const double* by);
+  void (*noise)(void* x, int64_t count, uint64_t key, int64_t first, double deviation);
+};
+
 struct Level {
   const char* name;
   const RuleKernels* rules;                // in the order of the catalog
@@ -43,6 +54,7 @@ struct Level {
   ScaleKernel scale[kStored];
   StreamKernel stream[kMaxStreams + 1][kMaxStreams + 1];  // [reads][writes]
   const FormatLoops* formats;
+  AroundKernels around[kArithmetics];
 };
 
 }  // namespace schuss

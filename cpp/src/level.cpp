@@ -12,9 +12,11 @@ extern const FormatLoops formats;  // of level_formats.cpp
 namespace {
 
 // Included inside, so that no two levels share an inline function that the linker could merge.
+#include "schuss/loops/around.hpp"
 #include "schuss/loops/evaluate.hpp"
 #include "schuss/loops/map.hpp"
 #include "schuss/loops/move.hpp"
+#include "schuss/loops/noise.hpp"
 #include "schuss/loops/sum.hpp"
 #include "schuss/rules/table.hpp"
 
@@ -95,6 +97,25 @@ void scale(void* g, int64_t count, double factor, double limit) {
   schuss::scale_chunk(static_cast<G*>(g), count, factor, limit);
 }
 
+template <class T>
+constexpr AroundKernels around() {
+  return {
+      [](void* p, void* slow, int64_t count, double alpha) {
+        schuss::pull_chunk(static_cast<T*>(p), static_cast<T*>(slow), count, alpha);
+      },
+      [](const void* x, int64_t count) { return schuss::sum_chunk(static_cast<const T*>(x), count); },
+      [](double* sums, const void* x, int64_t count, bool squares) {
+        schuss::add_row(sums, static_cast<const T*>(x), count, squares);
+      },
+      [](void* x, int64_t count, double by) { schuss::shift_row(static_cast<T*>(x), count, by); },
+      [](void* x, int64_t count, const double* by) { schuss::shift_columns(static_cast<T*>(x), count, by); },
+      [](void* x, int64_t count, const double* by) { schuss::scale_columns(static_cast<T*>(x), count, by); },
+      [](void* x, int64_t count, uint64_t key, int64_t first, double deviation) {
+        schuss::noise_chunk(static_cast<T*>(x), count, key, first, deviation);
+      },
+  };
+}
+
 template <int Reads, int Writes>
 void stream(float* const* streams, int64_t count) {
   schuss::stream_chunk<Reads, Writes>(streams, count, typename Count<Reads>::type{});
@@ -127,6 +148,7 @@ constexpr Level loops = {
     {scale<double>, scale<float>, scale<bf16>, scale<f16>},
     {},
     &formats,
+    {around<double>(), around<float>()},
 };
 
 }  // namespace

@@ -9,8 +9,6 @@
 namespace schuss {
 namespace {
 
-constexpr int64_t kRow = 512;  // elements staged at a time: three rows of doubles stay in the first cache
-
 alignas(64) thread_local char raw_row[4096 * sizeof(double)];
 
 char* at(const ArrayView& array, int64_t first) {
@@ -57,11 +55,10 @@ class StagedParameter {
   }
   void store() const {
     if (in_place_) return;
+    if (!run_.stochastic || at_point(run_)) return give_pass(level_, run_, data, first_, count_);
     char* const out = run_.p.strides ? raw_row : at(run_.p, first_);
-    if (run_.stochastic && !at_point(run_))
-      level_.formats->round[int(run_.p.format)](out, reinterpret_cast<const float*>(data), count_,
-                                                rounding_key(run_.rounding_key, run_.clock + 1), first_);
-    else level_.give[int(run_.arithmetic)][int(run_.p.format)](out, data, count_);
+    level_.formats->round[int(run_.p.format)](out, reinterpret_cast<const float*>(data), count_,
+                                              rounding_key(run_.rounding_key, run_.clock + 1), first_);
     if (run_.p.strides)
       scatter(run_.p.data, raw_row, run_.strides(run_.p), size_of(run_.p.format), first_, count_);
   }
@@ -182,6 +179,23 @@ void scale_pass(const Level& level, const Run& run, int64_t first, int64_t count
   char* const row = run.g.strides ? raw_row : at(run.g, first);
   level.scale[int(run.g.format)](row, count, run.g_scale, run.g_limit);
   if (run.g.strides) scatter(run.g.data, row, run.strides(run.g), size_of(run.g.format), first, count);
+}
+
+void edit_pass(const Level& level, const Run& run, int64_t first, int64_t count, bool written,
+               void (*edit)(void* context, char* row, int64_t count, int64_t first), void* context) {
+  alignas(64) char row[kRow * sizeof(double)];
+  for (const int64_t end = first + count; first < end; first += kRow) {
+    const int64_t n = std::min(kRow, end - first);
+    const StagedParameter p(level, run, row, first, n);
+    edit(context, p.data, n, first);
+    if (written) p.store();
+  }
+}
+
+void give_pass(const Level& level, const Run& run, const void* from, int64_t first, int64_t count) {
+  char* const out = run.p.strides ? raw_row : at(run.p, first);
+  level.give[int(run.arithmetic)][int(run.p.format)](out, from, count);
+  if (run.p.strides) scatter(run.p.data, raw_row, run.strides(run.p), size_of(run.p.format), first, count);
 }
 
 double square_sum_pass(const Level& level, const Run& run, int64_t first, int64_t count) {

@@ -59,6 +59,21 @@ void take_pass(const Level& level, const Run& run, const ArrayView& from, void* 
                int64_t count, bool add);
 // g, where it lies, times the run's scale and held within its limit.
 void scale_pass(const Level& level, const Run& run, int64_t first, int64_t count);
+// Elements of p in the arithmetic type, in pieces of so many at most, through edit(row, count, first), and
+// back where it lies if `written`.
+constexpr int64_t kRow = 512;  // three rows of doubles stay in the first cache
+void edit_pass(const Level& level, const Run& run, int64_t first, int64_t count, bool written,
+               void (*edit)(void* context, char* row, int64_t count, int64_t first), void* context);
+template <class Edit>
+void edit_pass(const Level& level, const Run& run, int64_t first, int64_t count, bool written,
+               const Edit& edit) {
+  const auto call = [](void* context, char* row, int64_t n, int64_t at) {
+    (*static_cast<const Edit*>(context))(row, n, at);
+  };
+  edit_pass(level, run, first, count, written, call, const_cast<Edit*>(&edit));
+}
+// p from a row of the arithmetic type.
+void give_pass(const Level& level, const Run& run, const void* from, int64_t first, int64_t count);
 double square_sum_pass(const Level& level, const Run& run, int64_t first, int64_t count);
 
 }  // namespace schuss

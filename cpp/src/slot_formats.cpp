@@ -1,23 +1,14 @@
 // How slots are stored and what they begin with; float32 masters of smaller parameters.
 #include <algorithm>
-#include <string>
 
 #include "engine_state.hpp"
+#include "leaf_key.hpp"
 #include "schuss/formats/block8.hpp"
-#include "schuss/formats/rounding.hpp"
 
 namespace schuss {
 namespace {
 
 bool is_low_precision(Format format) { return format == Format::bf16 || format == Format::f16; }
-
-// FNV-1a.
-uint64_t hash_of(const std::string& name) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char letter : name)
-    hash = (hash ^ uint64_t(static_cast<unsigned char>(letter))) * 0x100000001b3u;
-  return hash;
-}
 
 int64_t blocks_of(int64_t count) { return (count + kBlock - 1) / kBlock; }
 
@@ -31,7 +22,7 @@ void fill(char* slot, int64_t count, T value) {
 void Engine::State::settle_formats(Run& run, const LeafSpec& spec) const {
   const bool low = is_low_precision(spec.format);
   run.stochastic = options.stochastic && low;
-  run.rounding_key = mixed(mixed(options.seed) ^ hash_of(spec.name));
+  run.rounding_key = leaf_key(options.seed, spec.name);
   run.staged = int(spec.format) >= kDirect || run.stochastic || (options.master && low);
   const bool large = options.slots != SlotFormat::block8 || run.count >= kSmallestInBlocks;
   for (std::size_t k = 0; k < rule.slots.size(); ++k) {

@@ -8,7 +8,7 @@
 1
 """
 
-from schuss import _core, clipping, ops, schedules
+from schuss import _core, clipping, gradients, ops, schedules
 from schuss._core import StepInfo, get_num_threads, set_num_threads
 from schuss._engine.catalog import rules
 from schuss._info import info
@@ -17,6 +17,7 @@ from schuss.choosing import choose
 from schuss.kernels import KernelSource, kernel_source
 from schuss.own_rules import rule
 from schuss.scaling import LossScaler
+from schuss.slow_weights import Lookahead
 
 from . import optimizers
 from .optimizers import *  # noqa: F403  the classes are the catalog's
@@ -27,11 +28,13 @@ __version__: str = _core.__version__
 
 __all__ = [
     "KernelSource",
+    "Lookahead",
     "LossScaler",
     "StepInfo",
     "choose",
     "clipping",
     "get_num_threads",
+    "gradients",
     "info",
     "kernel_source",
     "load",

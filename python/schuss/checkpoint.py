@@ -8,15 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schuss._engine import state
 from schuss._engine.optimizer import Optimizer
+from schuss.slow_weights import Lookahead
 
 __all__ = ["load", "save"]
 
 _KEY = "schuss"
 
 
-def save(path: str | os.PathLike[str], opt: Optimizer) -> None:
+def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> None:
     """Write an optimizer's state as a safetensors file.
 
     The file appears whole or not at all: it is written beside its place, flushed to the disk and renamed.
@@ -26,7 +26,7 @@ def save(path: str | os.PathLike[str], opt: Optimizer) -> None:
     Parameters
     ----------
     path : path-like
-    opt : Optimizer
+    opt : Optimizer or Lookahead
 
     Raises
     ------
@@ -47,10 +47,10 @@ def save(path: str | os.PathLike[str], opt: Optimizer) -> None:
     >>> other.clock
     1
     """
-    if not isinstance(opt, Optimizer):
+    if not isinstance(opt, (Optimizer, Lookahead)):
         raise TypeError(f"opt is {opt!r} ({type(opt).__name__}), expected an optimizer: save(path, opt)")
     safetensors = _safetensors()
-    saved = state.take(opt, copy=False)
+    saved = opt._take_state(copy=False)
     arrays: dict[str, Any] = {}
     for name, leaf in saved["leaves"].items():
         arrays |= {f"{name}:{slot}": array for slot, array in leaf.pop("slots").items()}
@@ -73,13 +73,13 @@ def save(path: str | os.PathLike[str], opt: Optimizer) -> None:
     _flush(path.parent)
 
 
-def load(path: str | os.PathLike[str], opt: Optimizer) -> None:
+def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> None:
     """Take over the state in a file that `save` wrote.
 
     Parameters
     ----------
     path : path-like
-    opt : Optimizer
+    opt : Optimizer or Lookahead
         Made with the same rule over parameters of the same names and shapes.
 
     Raises

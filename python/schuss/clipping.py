@@ -11,8 +11,19 @@ from typing import Any
 
 from schuss import _core
 from schuss._engine.clip import ClipLike, GlobalNorm, LeafNorm, Value, number
+from schuss.gradients import Axes, check_axes
 
-__all__ = ["ClipLike", "GlobalNorm", "LeafNorm", "Value", "by_global_norm", "by_leaf_norm", "by_value", "global_norm"]
+__all__ = [
+    "ClipLike",
+    "GlobalNorm",
+    "LeafNorm",
+    "Value",
+    "adaptive",
+    "by_global_norm",
+    "by_leaf_norm",
+    "by_value",
+    "global_norm",
+]
 
 
 def global_norm(grads: Any) -> float:
@@ -122,3 +133,43 @@ def by_value(grads: Any, limit: float) -> None:
     array([-1. ,  0.1,  1. ])
     """
     _core.clip_value(grads, number(limit, "limit"))
+
+
+def adaptive(params: Any, grads: Any, limit: float = 0.01, *, eps: float = 1e-3, axes: Axes = "torch") -> None:
+    """Hold the norm of each unit's gradient within a share of its weights' norm, in place.
+
+    A unit is all that leads to one output of a layer; an array of fewer than two dimensions is one. Its gradient is
+    multiplied by min(1, limit max(norm of its weights, eps) / norm of its gradient); a norm that is not finite clips
+    nothing.
+
+    Parameters
+    ----------
+    params : array, or nested dict, list or tuple of arrays
+        Read; leaves without a gradient are passed over.
+    grads : the same structure
+        Written in place; None leaves are passed over.
+    limit : float, default 0.01
+        Largest share, above 0.
+    eps : float, default 1e-3
+        The least that a norm of weights counts for, above 0.
+    axes : {"torch", "jax"}, default "torch"
+        Whether the first dimension counts the outputs, or the last.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that cannot be written or do not match, naming the leaf, and for arrays on a CUDA device.
+
+    References
+    ----------
+    Brock et al. 2021, arXiv 2102.06171.
+
+    Examples
+    --------
+    >>> import numpy as np, schuss
+    >>> w, g = np.array([[3.0, 4.0], [0.0, 1.0]]), np.array([[0.0, 10.0], [0.0, 0.05]])
+    >>> schuss.clipping.adaptive(w, g, 0.1)
+    >>> g.tolist()
+    [[0.0, 0.5], [0.0, 0.05]]
+    """
+    _core.clip_adaptive(params, grads, number(limit, "limit"), number(eps, "eps"), check_axes(axes))

@@ -55,7 +55,7 @@ class Optimizer(_core.Stepper):
             self.rule.index(hyper, name)
         if nonfinite not in _NONFINITE:
             raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {', '.join(map(repr, _NONFINITE))}")
-        accumulate = _whole_number("accumulate", accumulate)
+        accumulate = whole_number("accumulate", accumulate)
         if not isinstance(grad_norm, (bool, np.bool_)):
             raise TypeError(f"grad_norm is {grad_norm!r} ({type(grad_norm).__name__}), expected True or False")
         if scaler is not None and not isinstance(scaler, _core.LossScaler):
@@ -251,7 +251,10 @@ class Optimizer(_core.Stepper):
             ``rule``, ``clock``, ``pending``, ``groups`` (hypers and schedules), ``leaves`` (by name: clock, slots) and
             ``scaler``. A hyper that is a Python callable is not in it: the loading optimizer brings its own.
         """
-        return state.take(self, copy=True)
+        return self._take_state(copy=True)
+
+    def _take_state(self, copy: bool) -> dict[str, Any]:
+        return state.take(self, copy)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take a state over, matched by the leaves' names.
@@ -305,7 +308,7 @@ def _is_groups(params: Any) -> bool:
     return isinstance(params, list) and any(isinstance(one, dict) and "params" in one for one in params)
 
 
-def _whole_number(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any) -> int:
     try:
         if isinstance(value, bool):
             raise TypeError
