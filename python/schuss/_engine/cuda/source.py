@@ -91,7 +91,7 @@ def check(kind: str, rule: str | None, variants: Sequence[Variant]) -> None:
             raise ValueError(f"the kernel {kind!r} is the same for every rule and format; it takes none")
         return
     try:
-        known = named(rule)
+        known = named(rule or "")
     except KeyError:
         raise ValueError(f"unknown rule {rule!r}; there are {', '.join(sorted(rules()))}") from None
     if kind == "point" and not known.has_point:

@@ -43,7 +43,7 @@ class Template(NamedTuple):
 class Pattern(NamedTuple):
     """An instruction of the core."""
 
-    index: int
+    instruction: int
     template: Template
 
 
@@ -103,7 +103,7 @@ def select(node: Node, uses: dict[int, int]) -> Selection:
             spread = sum(bound[name].number for name in ROWS if name in bound)
             score = pattern.template.size - spread
             if best is None or score > best[0]:
-                best = score, Selection(pattern.index, bound)
+                best = score, Selection(pattern.instruction, bound)
     assert best
     return best[1]
 

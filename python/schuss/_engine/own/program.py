@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from schuss import _core
@@ -67,8 +68,7 @@ def _selected(nodes: list[Node], outputs: list[Node]) -> dict[Node, Selection]:
 class _Constants:
     """The numbers of a step and the literals that the instructions name."""
 
-    def __init__(self, name: str, selections: object, hypers: list[str]) -> None:
-        assert hasattr(selections, "__iter__")
+    def __init__(self, name: str, selections: Iterable[Selection], hypers: list[str]) -> None:
         used: dict[int, Node] = {}
         for selection in selections:
             for variable in CONSTANTS:
