@@ -10,7 +10,7 @@ import pytest
 import schuss
 from helpers import CLASSES, DTYPES, RULES, normal, output_of, same_bits, tree_bits
 
-SHAPES: dict[str, tuple[int, ...]] = {"w": (70, 41), "b": (7,), "s": (), "none": (0, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {"w": (170, 41), "b": (7,), "s": (), "none": (0, 3)}
 
 
 def params_of(seed: int = 1, dtype: Any = np.float64) -> dict[str, Any]:
