@@ -37,7 +37,8 @@ def init_arguments(rule: dict, defaults: dict | None = None) -> str:
 
 
 def class_stub(rule: dict) -> str:
-    base = "PointOptimizer" if rule["has_point"] else "Optimizer"
+    looks_ahead = any(hyper["name"] == "lookahead" for hyper in rule["hypers"])
+    base = "Optimizer" if not rule["has_point"] else "PointOptimizer" if looks_ahead else "AveragedOptimizer"
     lines = [f"class {rule['name']}({base}):", indented(wording.class_doc(rule), 1)]
     lines += [f"    def __init__(self, {init_arguments(rule)}) -> None: ..."]
     for form in rule["forms"]:
@@ -49,6 +50,7 @@ def class_stub(rule: dict) -> str:
 
 def function_stub(rule: dict) -> str:
     slots = [f"{one['name']}: Any{'' if one['always'] else ' = None'}" for one in rule["slots"]]
+    slots += [f"{one['name']}: Any = None" for one in rule["scalars"]]
     hypers = [hyper(one, wording.default(one)) for one in rule["hypers"]]
     arguments = ", ".join(["p: Any", "g: Any", *slots, "*", "step: int = 1", *hypers])
     return f"def {rule['function']}({arguments}) -> None:\n{indented(wording.function_doc(rule), 1)}\n    ..."
@@ -64,8 +66,8 @@ def main(module: str, folder: str) -> None:
         "from schuss._core import LossScaler, Schedule",
         "from schuss._engine.clip import ClipLike",
         "from schuss._engine.factors import Decay, LrScale",
-        "from schuss._engine.optimizer import Optimizer as Optimizer",
-        "from schuss._engine.optimizer import PointOptimizer\n",
+        "from schuss._engine.optimizer import AveragedOptimizer, PointOptimizer",
+        "from schuss._engine.optimizer import Optimizer as Optimizer\n",
         hyper_like,
         f"__all__ = [{names}]\n",
         *map(class_stub, rules),

@@ -30,6 +30,11 @@ RULES = sorted(CLASSES)
 # Every rule under every setting that its oracle names: ("adam", {"amsgrad": True}), …
 CASES = [(rule, setting) for rule in RULES for setting in SETTINGS.get(rule, [{}])]
 
+# Those whose elements step each by itself, and those that CUDA kernels step.
+MEASURING = {name for name, rule in schuss.rules().items() if rule.sums}
+POINTWISE_CASES = [case for case in CASES if case[0] not in MEASURING]
+ON_DEVICE = [rule for rule in RULES if rule not in MEASURING and not schuss.rules()[rule].scalars]
+
 
 def case_id(value: Any) -> str | None:
     """A readable test id for a setting; everything else keeps pytest's own."""

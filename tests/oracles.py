@@ -251,5 +251,6 @@ def walk(name: str, p: Any, grads: Iterable[Any], **hypers: Any) -> Walk:
 
 # The rest of the catalog, by kinds.
 import oracles_adam  # noqa: E402, F401
+import oracles_leaf  # noqa: E402, F401
 import oracles_sign  # noqa: E402, F401
 import oracles_variants  # noqa: E402, F401

@@ -72,7 +72,8 @@ def test_gradients_of_groups_must_be_a_list_of_as_many_trees() -> None:
 def test_plain_functions_name_their_arguments(rule: str) -> None:
     function = getattr(schuss.ops, rule)
     p = np.ones(4)
-    slots = {name: np.zeros(4) for name in CLASSES[rule](np.ones(4)).state}
+    slots = {name: np.zeros_like(slot) for name, slot in CLASSES[rule](np.ones(4)).state.items()}
+    scalars = {scalar.name for scalar in schuss.rules()[rule].scalars}
     rows: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"g": np.ones(5)}, ValueError, r"g.*\(5,\).*\(4,\)"),
         ({"g": np.ones(4, int)}, TypeError, r"g.*int"),
@@ -84,6 +85,11 @@ def test_plain_functions_name_their_arguments(rule: str) -> None:
         ({"beta9": 0.5}, TypeError, r"beta9"),
     ]
     for name in slots:
+        if name in scalars:
+            rows.append(({name: np.zeros(1)}, TypeError, rf"{name}.*without dimensions"))
+            rows.append(({name: np.zeros((), np.float32)}, TypeError, rf"{name}.*float64"))
+            rows.append(({name: None}, TypeError, rf"{name} is missing"))
+            continue
         rows.append(({name: np.zeros(3)}, ValueError, rf"{name}.*\(3,\).*\(4,\)"))
         rows.append(({name: np.zeros(4, np.float32)}, TypeError, rf"{name}.*float32.*float64"))
         rows.append(({name: None}, (TypeError), rf"{name}"))

@@ -11,6 +11,7 @@ import pytest
 import schuss
 from compilers import Pretender, Refuser
 from schuss import cli, compiling
+from schuss._engine.catalog import device_rules
 from schuss._engine.cuda import builder, cache, driver, source
 
 
@@ -64,8 +65,8 @@ def test_formats_and_mixed_widen_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_rules(folder: Path) -> None:
     assert compiling.main(["--arch", "sm_90", "--rules", "all", "--formats", "float32"]) == 0
     of_rules = {(kind, rule) for _, kind, rule in kernels(folder) if rule}
-    assert of_rules == {("map", rule) for rule in schuss.rules()} | {
-        ("point", rule) for rule, each in schuss.rules().items() if each.has_point
+    assert of_rules == {("map", rule) for rule in device_rules()} | {
+        ("point", rule) for rule, each in device_rules().items() if each.has_point
     }
 
 

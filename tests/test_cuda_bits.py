@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import schuss
 from cuda_twins import LAYOUTS, Tree, Twins, make
-from helpers import CLASSES, DTYPES, RULES, SIZES, gradients, normal
+from helpers import CLASSES, DTYPES, ON_DEVICE, SIZES, gradients, normal
 from oracles import SETTINGS
 
 PAIRS = [(p, g) for p in DTYPES for g in DTYPES]
@@ -57,7 +57,7 @@ class World:
         self.twins.step(grads, self.layouts if t == 1 else None)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ON_DEVICE)
 def test_every_rule_setting_format_and_size_steps_as_on_the_cpu(cuda: Any, rule: str) -> None:
     world = World(rule, SIZES)
     for t in range(3):
@@ -82,7 +82,7 @@ COMMON: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("common", COMMON)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ON_DEVICE)
 def test_clipped_scaled_and_overflowing_steps_are_the_cpu_s(cuda: Any, rule: str, common: str) -> None:
     world = World(rule, [33, 4097], **COMMON[common])
     for t in range(5):

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import pytest
 import schuss
 from compilers import needs_nvrtc
+from schuss._engine.catalog import device_rules
 from schuss._engine.cuda import nvrtc, source
 
 pytestmark = [needs_nvrtc, pytest.mark.slow]
@@ -102,12 +103,12 @@ def pairs(rule: str, arch: str, mask: int) -> list[tuple[str, str]]:
     """The whole matrix of all rules would take an hour; what differs between architectures is not the rule."""
     if arch == "sm_90" or rule in WHOLE:
         return PAIRS
-    turn = list(schuss.rules()).index(rule) + ARCHS.index(arch) + mask
+    turn = list(device_rules()).index(rule) + ARCHS.index(arch) + mask
     return [PAIRS[turn % len(PAIRS)]]
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("rule", schuss.rules())
+@pytest.mark.parametrize("rule", device_rules())
 def test_every_map_kernel_compiles_without_a_spill(rule: str, arch: str) -> None:
     made = []
     for mask in masks(rule):
@@ -123,7 +124,7 @@ def test_every_map_kernel_compiles_without_a_spill(rule: str, arch: str) -> None
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_other_kernel_compiles_without_a_spill(arch: str) -> None:
     made = [compiled(kind, None, [], arch) for kind in source.OF_ALL]
-    for name, rule in schuss.rules().items():
+    for name, rule in device_rules().items():
         if rule.has_point:
             for mask in masks(name):
                 made += [compiled("point", name, [(mask, p, g) for g in sorted(SIZES)], arch) for p in SIZES]
@@ -132,7 +133,7 @@ def test_every_other_kernel_compiles_without_a_spill(arch: str) -> None:
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_kernel_for_several_formats_compiles_without_a_spill(arch: str) -> None:
-    rules = list(schuss.rules()) if arch == "sm_90" else ["adamw"]
+    rules = list(device_rules()) if arch == "sm_90" else ["adamw"]
     check(
         [
             compiled("map", rule, [(mask, each, each) for each in sorted(SIZES)], arch)
@@ -157,7 +158,7 @@ def disassembler() -> str | None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_stream_moves_in_accesses_of_16_bytes(arch: str, tmp_path: Path) -> None:
     pairs = [("float32", "float32"), ("bfloat16", "bfloat16"), ("bfloat16", "float32")]
-    for rule in schuss.rules() if arch == "sm_90" else ["adamw"]:
+    for rule in device_rules() if arch == "sm_90" else ["adamw"]:
         for mask in masks(rule):
             for p, g in pairs:
                 kernel = compiled("map", rule, [(mask, p, g)], arch)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import schuss
 from cuda_twins import Tree, Twins, clocks, make
-from helpers import RULES, flat, normal, raw, repr_bits
+from helpers import ON_DEVICE, flat, normal, raw, repr_bits
 from test_cuda_bits import World
 from test_cuda_step import grads_of, params_of
 
@@ -32,7 +32,7 @@ def in_memory(saving: Any, loading: Any) -> None:
     loading.load_state_dict(saving.state_dict())
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ON_DEVICE)
 def test_a_run_resumed_on_the_other_side_continues_bit_for_bit(cuda: Any, rule: str) -> None:
     one, other = (World(rule, [33, 4097], clip=1.0, scaler=SCALER) for _ in range(2))
     for t in range(5):

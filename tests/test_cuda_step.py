@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import schuss
 from cuda_twins import Tree, Twins, make
-from helpers import CLASSES, DTYPES, RULES, normal, raw
+from helpers import CLASSES, DTYPES, ON_DEVICE, normal, raw
 from test_accumulation import micro
 
 SHAPES: dict[str, tuple[int, ...]] = {"w": (50, 7), "b": (7,), "e": (0, 2), "s": ()}
@@ -116,7 +116,7 @@ def test_an_array_in_two_places_takes_the_sum_of_both_gradients(cuda: Any, clip:
 
 @pytest.mark.parametrize("common", [{}, {"clip": 1.0}], ids=["no skips", "skips"])
 @pytest.mark.parametrize("how", ["none", "freeze"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ON_DEVICE)
 def test_a_leaf_that_sits_out_has_its_own_clock(cuda: Any, rule: str, how: str, common: dict[str, Any]) -> None:
     setting: dict[str, Any] = {"lr": schuss.schedules.cosine(0.05, steps=12), **common}
     setting |= {"sgd": {"momentum": 0.9, "dampening": 0.5}, "adagrad": {"lr_decay": 0.1}}.get(rule, {})

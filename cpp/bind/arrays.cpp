@@ -108,7 +108,7 @@ void apply(const py::object& which, const py::tuple& arrays, int64_t step, const
     throw py::value_error(call + "step is " + std::to_string(step) +
                           ", expected 1 or more: it counts this step");
   const std::vector<double> values = values_at(rule, hypers, step - 1);
-  std::vector<ArrayRef> held(2 + rule.slots.size());
+  std::vector<ArrayRef> held(2 + rule.slots.size() + rule.scalars.size());
   const py::object p = arrays[0], g = arrays[1];
   const OnTorchStream on_its_stream(
       std::any_of(arrays.begin(), arrays.end(), [](const py::handle& one) { return is_torch(one.ptr()); }));
@@ -135,6 +135,16 @@ void apply(const py::object& which, const py::tuple& arrays, int64_t step, const
     if (held[2 + k].torch) torch.append(given);
     pointers.push_back(array.data);
   }
+  std::vector<double*> scalars;
+  for (std::size_t k = 2 + rule.slots.size(); k < held.size(); ++k) {
+    const std::string& scalar = rule.scalars[k - 2 - rule.slots.size()].name;
+    if (k >= arrays.size() || arrays[k].is_none())
+      throw py::type_error(call + "scalar " + scalar + " is missing");
+    const PlainArray array = argument(arrays[k], call + scalar, held[k], nullptr, true);
+    if (array.format != Format::f64 || !array.shape.empty() || held[k].device >= 0)
+      throw py::type_error(call + scalar + ": expected a float64 array without dimensions, np.zeros(())");
+    scalars.push_back(static_cast<double*>(array.data));
+  }
   // Of p and the slots each is written: none may lie across another, nor g across any but p itself.
   std::vector<NamedArray> named{{&held[0], call + "p"}};
   for (std::size_t k = 0; k < pointers.size(); ++k)
@@ -147,6 +157,8 @@ void apply(const py::object& which, const py::tuple& arrays, int64_t step, const
       throw py::value_error(named[i].where + " is the same array as " + named[std::size_t(same[i])].where +
                             ", expected one of its own");
   if (held[0].device >= 0) {
+    if (rule.finish(arithmetic_of(parameter.format), mask))
+      throw py::value_error(call + "measures whole arrays before it steps, which no CUDA kernel does yet");
     py::list leaves;
     for (std::size_t i = 0; i < held.size(); ++i)
       leaves.append(i >= 2 && !pointers[i - 2] ? py::object(py::none())
@@ -157,7 +169,7 @@ void apply(const py::object& which, const py::tuple& arrays, int64_t step, const
                                                            true));
     ask_device("apply", name, leaves, step, values);
   } else {
-    apply_rule(rule, parameter, gradient, pointers, step, values);
+    apply_rule(rule, parameter, gradient, pointers, scalars, step, values);
   }
   if (!torch.empty()) raise_versions(torch);
 }

@@ -108,6 +108,7 @@ void bind_session(py::module_& module) {
       .def("stored", &Session::stored)
       .def("master", &Session::master)
       .def("has_master", [](const Session& s, int leaf) { return s.engine.has_master(leaf); })
+      .def("scalar", &Session::scalar)
       .def("accumulator", &Session::accumulator)
       .def("accumulated", &Session::accumulated)
       .def("shape", [](const Session& s, int leaf) { return py::tuple(py::cast(s.engine.leaf(leaf).shape)); })

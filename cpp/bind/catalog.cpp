@@ -25,13 +25,15 @@ py::dict operations(const OperationCount& count) {
 }  // namespace
 
 py::dict describe(const RuleInfo& rule) {
-  py::list hypers, slots, forms, costs;
+  py::list hypers, slots, scalars, forms, costs;
   for (const HyperInfo& hyper : rule.hypers)
     hypers.append(py::dict(py::arg("name") = hyper.name, py::arg("default") = hyper.standard,
                            py::arg("range") = range_name(hyper.range), py::arg("doc") = hyper.doc));
   for (const SlotInfo& slot : rule.slots)
     slots.append(
         py::dict(py::arg("name") = slot.name, py::arg("always") = slot.always, py::arg("doc") = slot.doc));
+  for (const ScalarInfo& scalar : rule.scalars)
+    scalars.append(py::dict(py::arg("name") = scalar.name, py::arg("doc") = scalar.doc));
   for (const FormInfo& form : rule.forms)
     forms.append(
         py::dict(py::arg("name") = form.name, py::arg("hypers") = form.hypers, py::arg("doc") = form.doc));
@@ -44,7 +46,8 @@ py::dict describe(const RuleInfo& rule) {
                   py::arg("year") = rule.year, py::arg("summary") = rule.summary,
                   py::arg("paper") = rule.paper, py::arg("traits") = traits, py::arg("hypers") = hypers,
                   py::arg("slots") = slots, py::arg("forms") = forms, py::arg("has_point") = rule.has_point,
-                  py::arg("operations") = costs);
+                  py::arg("scalars") = scalars, py::arg("is_global") = rule.is_global,
+                  py::arg("sums") = rule.sums, py::arg("operations") = costs);
 }
 
 void bind_catalog(py::module_& module) {

@@ -84,6 +84,17 @@ void Session::set_hyper(int group, int hyper, const py::object& value) {
 }
 
 // A schedule is checked at the step that comes; only a device's engine knows which that is.
+// What the kernels do not do yet.
+void refuse_on_device(const RuleInfo& rule, const std::vector<Hyper>& hypers) {
+  const int caution = rule.hyper_index("cautious");
+  const bool cautious = caution >= 0 && hypers[std::size_t(caution)].value != 0;
+  if (!cautious && !rule.finishes()) return;
+  throw py::value_error(rule.name + (cautious ? "(): cautious" : "()") +
+                        " measures whole leaves before it steps, which no CUDA kernel does yet; expected " +
+                        (cautious ? "cautious=False" : "a rule that does not, as AdamW") +
+                        ", or arrays on the CPU");
+}
+
 void Session::check_at_present_step(const std::vector<Hyper>& hypers) {
   const auto scheduled = [](const Hyper& hyper) { return bool(hyper.schedule); };
   if (on_device() && std::any_of(hypers.begin(), hypers.end(), scheduled)) engine.set_steps(steps());
@@ -91,6 +102,7 @@ void Session::check_at_present_step(const std::vector<Hyper>& hypers) {
 
 void Session::change_hypers(int group, std::vector<Hyper> hypers) {
   check_at_present_step(hypers);
+  if (on_device()) refuse_on_device(engine.rule(), hypers);
   std::vector<Hyper> before = on_device() ? hypers_of(engine, group) : std::vector<Hyper>();
   engine.set_hypers(group, std::move(hypers));
   if (!on_device()) return;
@@ -116,6 +128,7 @@ void Session::commit_group(const py::object& tree, const py::object& owner, cons
   int count = int(first);
   Node node = Node::read(tree, count, "params");
   check_at_present_step(values);
+  if (on_device()) refuse_on_device(engine.rule(), values);
   const int group = engine.add_group(std::move(values));
   engine.set_on_device(on_device());
   keep_callables(group, hypers);

@@ -61,6 +61,7 @@ class Session : private GradientSink {
   const char* slot_format(int leaf, int slot) const;  // "8bit", or the type of its elements
   py::dict stored(int leaf) const;                    // every array of the leaf's state as it lies in memory
   py::object master(int leaf) const;
+  py::object scalar(int leaf, const std::string& name) const;
   py::object accumulator(int leaf) const;
   bool accumulated(int leaf) const;
   int64_t clock(int leaf) const;

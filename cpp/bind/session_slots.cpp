@@ -50,6 +50,16 @@ py::object Session::slot(int leaf, int slot) const {
   return std::move(decoded);
 }
 
+py::object Session::scalar(int leaf, const std::string& name) const {
+  const std::vector<ScalarInfo>& all = engine.rule().scalars;
+  const std::shared_ptr<double[]> its = engine.scalars(leaf);
+  for (std::size_t k = 0; k < all.size(); ++k)
+    if (all[k].name == name)
+      return array_over(py::dtype::of<double>(), its.get() + k, {},
+                        std::shared_ptr<const void>(its, its.get()));
+  throw py::key_error(name);
+}
+
 py::dict Session::stored(int leaf) const {
   py::dict arrays;
   const std::vector<SlotInfo>& slots = engine.rule().slots;
@@ -67,6 +77,7 @@ py::dict Session::stored(int leaf) const {
           array_over(py::dtype::of<float>(), engine.scales(leaf, k), {(count + kBlock - 1) / kBlock}, owner);
     }
   }
+  for (const ScalarInfo& one : engine.rule().scalars) arrays[py::str(one.name)] = scalar(leaf, one.name);
   if (engine.has_master(leaf)) arrays["master"] = master(leaf);
   return arrays;
 }

@@ -42,7 +42,8 @@ void scale_arrays(const std::vector<PlainArray>& arrays, const std::vector<doubl
 }
 
 void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g,
-                const std::vector<void*>& slots, int64_t step, const std::vector<double>& hypers) {
+                const std::vector<void*>& slots, const std::vector<double*>& scalars, int64_t step,
+                const std::vector<double>& hypers) {
   const Level& loops = level();
   const unsigned mask = rule.mask(hypers.data());
   const Format arithmetic = arithmetic_of(p.format);
@@ -51,16 +52,35 @@ void apply_rule(const RuleInfo& rule, const PlainArray& p, const PlainArray& g,
                                                                           numbers);
   Pass pass({p});
   Run& run = pass.runs[0];
+  run.count = pass.plan.elements;
   run.shape = p.shape.data();
   run.p = view(p);
   run.g = view(g);
-  const auto& kernels = kernels_of(loops, rule).map;
+  const RuleKernels& its = kernels_of(loops, rule);
   run.direct = int(p.format) < kDirect && !run.p.strides && !run.g.strides && p.format == g.format &&
-               kernels[int(p.format)][mask];
-  run.map = kernels[int(run.direct ? p.format : arithmetic)][mask];
+               its.map[int(p.format)][mask];
+  run.map = its.map[int(run.direct ? p.format : arithmetic)][mask];
+  run.measure = its.measure[int(run.direct ? p.format : arithmetic)][mask];
   run.numbers = numbers;
   for (std::size_t k = 0; k < slots.size(); ++k) run.slots[k] = static_cast<char*>(slots[k]);
+  double moved[kMaxScalars] = {};
+  for (std::size_t k = 0; k < scalars.size(); ++k) moved[k] = *scalars[k];
+  run.scalars = moved;
+  const RuleInfo::Finish finish = rule.finish(arithmetic, mask);
+  if (finish && run.count > 0) {
+    const auto sums = std::size_t(std::max(rule.sums, 1));
+    std::vector<double> measured(pass.plan.chunks.size() * sums);
+    if (run.measure)
+      pass.each_chunk([&](std::size_t c, const Chunk& chunk) {
+        measure_pass(loops, run, chunk.first, chunk.count, int(sums), &measured[c * sums]);
+      });
+    double totals[kMaxSums];
+    for (std::size_t k = 0; k < sums; ++k)
+      totals[k] = exact_column(measured, sums, k, 0, pass.plan.chunks.size());
+    finish(numbers, totals, double(run.count), moved);
+  }
   pass.each_chunk([&](std::size_t, const Chunk& chunk) { map_pass(loops, run, chunk.first, chunk.count); });
+  for (std::size_t k = 0; k < scalars.size(); ++k) *scalars[k] = moved[k];
 }
 
 std::vector<double> time_stream(int reads, int writes, int64_t elements, int repeats) {

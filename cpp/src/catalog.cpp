@@ -1,5 +1,6 @@
 #include "schuss/catalog.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -7,6 +8,7 @@
 #include <utility>
 
 #include "counted.hpp"
+#include "schuss/rules/cautious.hpp"
 #include "schuss/rules/table.hpp"
 
 namespace schuss {
@@ -19,11 +21,27 @@ Hypers read(const double* values) {
   return hypers;
 }
 
-template <template <class, unsigned> class Rule, class Hypers, class T, unsigned Kept>
+template <class Rule, class Hypers>
 void prepare(const double* values, Clock clock, void* numbers) {
-  using Prepared = Rule<T, Kept>;
-  static_assert(sizeof(Prepared) <= kMaxNumbers);
-  ::new (numbers) Prepared(Prepared::prepare(read<Hypers>(values), clock));  // fields alone: no padding
+  static_assert(sizeof(Rule) <= kMaxNumbers);
+  ::new (numbers) Rule(Rule::prepare(read<Hypers>(values), clock));  // fields alone: no padding
+}
+
+template <class T, class Rule, class Hypers>
+void prepare_cautious(const double* values, Clock clock, void* numbers) {
+  static_assert(sizeof(Cautious<T, Rule>) <= kMaxNumbers);
+  ::new (numbers) Cautious<T, Rule>{Rule::prepare(read<Hypers>(values), clock), T(1)};
+}
+
+template <class Rule>
+void finish(const void* numbers, const double* sums, double count, double* scalars) {
+  static_cast<const Rule*>(numbers)->finish(sums, count, scalars);
+}
+
+template <class Rule>
+constexpr RuleInfo::Finish finish_of() {
+  if constexpr (has_finish<Rule>) return finish<Rule>;
+  else return nullptr;
 }
 
 template <class Rule, std::size_t... I>
@@ -36,22 +54,35 @@ OperationCount count_operations(const Rule& rule, std::index_sequence<I...>) {
   return tally;
 }
 
+// The loops' numbers for one mask, with and without caution.
+template <template <class, unsigned> class Rule, class Hypers, class T, unsigned Kept>
+void add_arithmetic(std::vector<RuleInfo::Prepare>& prepares, std::vector<RuleInfo::Finish>& finishes) {
+  using Plain = Rule<T, Kept>;
+  prepares[Kept] = prepare<Plain, Hypers>;
+  finishes[Kept] = finish_of<Plain>();
+  if constexpr (may_be_cautious<Rule>) {
+    constexpr unsigned kBoth = Kept | 1u << kCautious;
+    prepares[kBoth] = prepare_cautious<T, Plain, Hypers>;
+    finishes[kBoth] = finish<Cautious<T, Plain>>;
+  }
+}
+
 template <template <class, unsigned> class Rule, class Hypers, class Slots, unsigned Kept>
 void add_mask(RuleInfo& info) {
-  if constexpr ((Kept & Slots::always) != Slots::always) {
-    info.prepare_f64.push_back(nullptr);
-    info.prepare_f32.push_back(nullptr);
-    info.operations.push_back({});
-  } else {
-    info.prepare_f64.push_back(prepare<Rule, Hypers, double, Kept>);
-    info.prepare_f32.push_back(prepare<Rule, Hypers, float, Kept>);
-    const auto rule = Rule<Counted, Kept>::prepare(Hypers{}, Clock{1});
-    info.operations.push_back(count_operations(rule, std::make_index_sequence<Slots::count>{}));
+  if constexpr ((Kept & Slots::always) == Slots::always) {
+    add_arithmetic<Rule, Hypers, double, Kept>(info.prepare_f64, info.finish_f64);
+    add_arithmetic<Rule, Hypers, float, Kept>(info.prepare_f32, info.finish_f32);
+    auto rule = Rule<Counted, Kept>::prepare(Hypers{}, Clock{1});
+    info.operations[Kept] = count_operations(rule, std::make_index_sequence<Slots::count>{});
   }
 }
 
 template <template <class, unsigned> class Rule, class Hypers, class Slots, std::size_t... Kept>
 void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
+  constexpr std::size_t kMasks = 2u << kCautious;
+  info.prepare_f64.resize(kMasks), info.prepare_f32.resize(kMasks);
+  info.finish_f64.resize(kMasks), info.finish_f32.resize(kMasks);
+  info.operations.resize(sizeof...(Kept));
   (add_mask<Rule, Hypers, Slots, unsigned(Kept)>(info), ...);
 }
 
@@ -72,7 +103,8 @@ void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
 #define SCHUSS_ADD_TRAITS(first, second, bias, decay, use) info.traits = {first, second, bias, decay, use};
 #define SCHUSS_ADD_COPY(slot, doc)                                                                           \
   info.slots.push_back({#slot, doc, true, SCHUSS_READING(0.0), SCHUSS_READING(true), true});
-#define SCHUSS_ADD_SCALAR(...)
+#define SCHUSS_ADD_SCALAR(scalar, initial, doc)                                                              \
+  info.scalars.push_back({#scalar, doc, SCHUSS_READING(double(initial))});
 #define SCHUSS_ADD_CHECK(condition, message)                                                                 \
   info.checks.push_back({SCHUSS_READING(bool(condition)), message});
 #define SCHUSS_ADD_FORM(form, hypers, doc) info.forms.push_back({#form, hypers, doc});
@@ -84,15 +116,27 @@ void add_masks(RuleInfo& info, std::index_sequence<Kept...>) {
     RuleInfo info{};                                                                                         \
     info.index = int(rules.size());                                                                          \
     info.name = #Name;                                                                                       \
-    info.function = info.key = #plain;                                                                                  \
+    info.function = info.key = #plain;                                                                       \
     FACTS(SCHUSS_ADD_PAPER, SCHUSS_ADD_TRAITS, SCHUSS_ADD_HYPER, SCHUSS_ADD_SLOT, SCHUSS_ADD_SLOT_IF,        \
           SCHUSS_ADD_COPY, SCHUSS_ADD_SCALAR, SCHUSS_ADD_CHECK, SCHUSS_ADD_FORM)                             \
     info.has_point = has_point<Name<double, Name##Slots::always>>(0);                                        \
+    info.is_global = is_global<Name<double, Name##Slots::always>>;                                           \
+    info.sums = sums_of<Name<double, Name##Slots::always>>;                                                  \
+    add_caution(info, may_be_cautious<Name>);                                                                \
     add_masks<Name, Hypers, Name##Slots>(info, std::make_index_sequence<1u << Name##Slots::count>{});        \
     rules.push_back(std::move(info));                                                                        \
   }
 
 constexpr int kMaxSlotsOfARule = 4;
+
+// Every rule with a momentum may be cautious: a setting that no header has to name.
+void add_caution(RuleInfo& info, bool possible) {
+  if (!possible || info.traits.first_moment == "none") return;
+  info.hypers.push_back(
+      {"cautious", 0, Range::flag,
+       "only where the step agrees in sign with the gradient, and larger there by what is left "
+       "out; Liang et al. 2024, arXiv 2411.16085"});
+}
 
 std::vector<RuleInfo> read_catalog() {
   std::vector<RuleInfo> rules;
@@ -132,13 +176,25 @@ unsigned RuleInfo::mask(const double* values) const {
   unsigned kept = 0;
   for (std::size_t i = 0; i < slots.size(); ++i)
     if (slots[i].kept(values)) kept |= 1u << i;
-  return kept;
+  const int cautious = hyper_index("cautious");
+  return cautious >= 0 && values[cautious] != 0 ? kept | 1u << kCautious : kept;
 }
 
 int RuleInfo::hyper_index(const std::string& wanted) const {
   for (std::size_t i = 0; i < hypers.size(); ++i)
     if (hypers[i].name == wanted) return int(i);
   return -1;
+}
+
+RuleInfo::Finish RuleInfo::finish(Format arithmetic, unsigned mask) const {
+  const std::vector<Finish>& all = arithmetic == Format::f64 ? finish_f64 : finish_f32;
+  return mask < all.size() ? all[mask] : nullptr;
+}
+
+bool RuleInfo::finishes() const {
+  for (unsigned mask = 0; mask < 1u << kCautious; ++mask)
+    if (finish(Format::f64, mask)) return true;
+  return false;
 }
 
 std::string RuleInfo::hyper_names() const {

@@ -162,6 +162,19 @@ int Engine::State::set_of(std::vector<double> wanted) {
   return place;
 }
 
+void Engine::State::make_scalars_of_new_leaves() {
+  for (std::size_t i = prepared_leaves; i < plan.leaves.size(); ++i) {
+    const auto make = [&] {
+      std::shared_ptr<double[]> made(new double[kMaxScalars]());
+      const std::vector<double> hypers = groups[std::size_t(runs[i].group)].for_conditions();
+      for (std::size_t k = 0; k < rule.scalars.size(); ++k) made[k] = rule.scalars[k].initial(hypers.data());
+      return made;
+    };
+    if (rule.is_global && !scalars) scalars = make();
+    plan.leaves[i].scalars = rule.is_global ? scalars : make();
+  }
+}
+
 Engine::Engine(const RuleInfo& rule, EngineOptions options)
     : state_(std::make_unique<State>(rule, std::move(options))) {}
 Engine::~Engine() = default;
@@ -213,9 +226,11 @@ void Engine::prepare() {
   s.make_slots_of_new_leaves();
   s.make_accumulators_of_new_leaves();
   s.make_masters_of_new_leaves();
+  s.make_scalars_of_new_leaves();
   s.prepared_leaves = s.plan.leaves.size();
   s.active.resize(s.plan.leaves.size());
   s.numbers.reserve(s.plan.leaves.size() + s.groups.size());
+  s.measured.resize(s.plan.chunks.size() * std::size_t(s.sum_count()));
   if (s.options.clip.kind == ClipKind::leaf_norm) s.chunk_sums.resize(s.plan.chunks.size());
   for (std::size_t i = 0; i < s.plan.leaves.size(); ++i) {  // the leaves may have moved in their list
     const LeafSpec& spec = s.plan.leaves[i].spec;
@@ -223,6 +238,7 @@ void Engine::prepare() {
                    spec.strides.empty() ? nullptr : spec.strides.data()};
     s.runs[i].dimensions = int(spec.shape.size());
     s.runs[i].shape = spec.shape.data();
+    s.runs[i].scalars = s.plan.leaves[i].scalars.get();
   }
 }
 
@@ -272,6 +288,10 @@ bool Engine::at_point() const { return state_->at_point; }
 void* Engine::slot(int leaf, int slot) const {
   const Run& run = state_->runs.at(std::size_t(leaf));
   return has(run.mask, unsigned(slot)) ? run.slots[slot] : nullptr;
+}
+
+std::shared_ptr<double[]> Engine::scalars(int leaf) const {
+  return state_->plan.leaves.at(std::size_t(leaf)).scalars;
 }
 
 std::shared_ptr<const void> Engine::slot_owner(int leaf, int slot) const {

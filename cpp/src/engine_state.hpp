@@ -55,8 +55,11 @@ struct Engine::State {
   std::vector<double> multiplied;          // a group's values times a leaf's factors
   std::vector<ExactSum> sums;              // by thread
   std::vector<double> chunk_sums;          // for norms by leaf
+  std::vector<double> measured;            // by chunk, as many as the rule has sums
+  std::shared_ptr<double[]> scalars;       // of a rule that is global
   std::vector<char> backup;                // the parameters while they are at the point
   std::vector<std::size_t> backup_starts;  // of each leaf
+  bool finishes = false;                   // in this step there are scalars to move before the update
   double mean = 1;                         // takes a sum of scaled micro-gradients to their mean
   Outcome outcome;
 
@@ -84,6 +87,13 @@ struct Engine::State {
   void take_gradients(const Chunk& chunk, const Gradient* gradients);
   void finish_norm();
   double leaf_norm(std::size_t leaf, std::size_t& chunk) const;
+  bool some_finish() const;
+  int sum_count() const;  // of a chunk: those of the rule, or the one of caution
+  RuleInfo::Finish finish_of(const Run& run) const;
+  void measure_and_finish(Team team, const std::vector<int>& bounds);
+  void finish_leaf(std::size_t leaf);
+  void finish_all();
+  void make_scalars_of_new_leaves();
   void close(bool real);
   void aim_at_point();
   template <class Visit>

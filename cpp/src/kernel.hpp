@@ -24,6 +24,7 @@ constexpr int kMaxStreams = 7;
 struct RuleKernels {
   MapKernel map[kDirect][kMaxMasks];
   MapKernel point[kDirect][kMaxMasks];
+  MapKernel measure[kDirect][kMaxMasks];
 };
 
 // What a row is stored by where that is not as the loops compute.

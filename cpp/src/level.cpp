@@ -15,9 +15,11 @@ namespace {
 #include "schuss/loops/around.hpp"
 #include "schuss/loops/evaluate.hpp"
 #include "schuss/loops/map.hpp"
+#include "schuss/loops/measure.hpp"
 #include "schuss/loops/move.hpp"
 #include "schuss/loops/noise.hpp"
 #include "schuss/loops/sum.hpp"
+#include "schuss/rules/cautious.hpp"
 #include "schuss/rules/table.hpp"
 
 using schuss::bf16;
@@ -25,10 +27,14 @@ using schuss::Count;
 using schuss::f16;
 using schuss::Indices;
 
-template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots>
+template <class Chosen, class P, unsigned Kept, class Slots>
 void map(const MapArguments& a) {
-  using T = typename schuss::Arithmetic<P>::type;
-  schuss::map_chunk<Rule<T, Kept>, P, P, Kept>(a, typename Count<Slots::count>::type{});
+  schuss::map_chunk<Chosen, P, P, Kept>(a, typename Count<Slots::count>::type{});
+}
+
+template <class Chosen, class P, unsigned Kept, class Slots>
+void measure(const MapArguments& a) {
+  schuss::measure_row<Chosen, P, Kept>(a, typename Count<Slots::count>::type{});
 }
 
 template <template <class, unsigned> class Rule, class P, unsigned Kept, class Slots>
@@ -37,12 +43,29 @@ void point(const MapArguments& a) {
   schuss::point_chunk<Rule<T, Kept>, P, Kept>(a, typename Count<Slots::count>::type{});
 }
 
+// The loops of one mask, over elements stored in the format of that number.
+template <class Chosen, class P, unsigned Kept, class Slots>
+constexpr void fill_format(RuleKernels& kernels, int format) {
+  kernels.map[format][Kept] = map<Chosen, P, Kept, Slots>;
+  if constexpr (schuss::sums_of < Chosen >> 0)
+    kernels.measure[format][Kept] = measure<Chosen, P, Kept, Slots>;
+}
+
 template <template <class, unsigned> class Rule, unsigned Kept, class Slots>
 constexpr void fill(RuleKernels& kernels) {
   if constexpr ((Kept & Slots::always) == Slots::always) {
-    kernels.map[0][Kept] = map<Rule, double, Kept, Slots>;
-    kernels.map[1][Kept] = map<Rule, float, Kept, Slots>;
-    kernels.map[2][Kept] = map<Rule, bf16, Kept, Slots>;
+    using Doubles = typename schuss::Chosen<Rule, double, Kept>::type;
+    using Floats = typename schuss::Chosen<Rule, float, Kept>::type;
+    fill_format<Doubles, double, Kept, Slots>(kernels, 0);
+    fill_format<Floats, float, Kept, Slots>(kernels, 1);
+    fill_format<Floats, bf16, Kept, Slots>(kernels, 2);
+    if constexpr (schuss::may_be_cautious<Rule>) {
+      constexpr unsigned kBoth = Kept | 1u << schuss::kCautious;
+      fill_format<typename schuss::ChosenCautiously<Rule, double, kBoth>::type, double, kBoth, Slots>(kernels,
+                                                                                                      0);
+      fill_format<typename schuss::ChosenCautiously<Rule, float, kBoth>::type, float, kBoth, Slots>(kernels,
+                                                                                                    1);
+    }
     if constexpr (schuss::has_point<Rule<float, Kept>>(0)) {
       kernels.point[0][Kept] = point<Rule, double, Kept, Slots>;
       kernels.point[1][Kept] = point<Rule, float, Kept, Slots>;

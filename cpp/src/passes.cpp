@@ -29,6 +29,7 @@ MapArguments arguments(const Run& run, int64_t first, int64_t count) {
   a.numbers = run.numbers;
   a.g_scale = run.g_scale;
   a.count = count;
+  a.scalars = run.scalars;
   return a;
 }
 
@@ -107,10 +108,26 @@ class StagedSlots {
   int64_t first_, count_;
 };
 
-void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
+// The gradient in a row of the arithmetic type; true where it is scaled already.
+bool stage_gradient(const Level& level, const Run& run, char* row, int64_t first, int64_t count) {
+  const int arithmetic = int(run.arithmetic);
+  // Scaled in the wider of its own type and the arithmetic's: what clipping brings into range must not
+  // overflow.
+  const bool wide = run.g.format == Format::f64 && run.arithmetic == Format::f32;
+  alignas(64) char wide_row[kRow * sizeof(double)];
+  char* const scaled = wide ? wide_row : row;
+  const int type = wide ? int(Format::f64) : arithmetic;
+  level.take[type][int(run.g.format)](scaled, row_of(run, run.g, first, count), count, false);
+  const bool scales = wide || run.g_limit != kNoLimit;
+  if (scales) level.scale[type](scaled, count, run.g_scale, run.g_limit);
+  if (wide) level.take[arithmetic][int(Format::f64)](row, wide_row, count, false);
+  return scales;
+}
+
+// A row through one loop; what it measures goes to `sums`, else the parameter moves.
+void stage_row(const Level& level, const Run& run, int64_t first, int64_t count, double* sums) {
   static_assert(kRow % kBlock == 0);
   alignas(64) char p_row[kRow * sizeof(double)], g_row[kRow * sizeof(double)];
-  const int arithmetic = int(run.arithmetic);
   const StagedParameter p(level, run, p_row, first, count);
   MapArguments a = arguments(run, first, count);
   StagedSlots slots(level, run, a, first, count);
@@ -118,23 +135,21 @@ void map_row(const Level& level, const Run& run, int64_t first, int64_t count) {
   if (run.g.format == run.arithmetic && !run.g.strides && run.g_limit == kNoLimit && run.g.data) {
     a.g = at(run.g, first);
   } else if (run.g.data) {
-    // Scaled in the wider of its own type and the arithmetic's: what clipping brings into range must not
-    // overflow.
-    const bool wide = run.g.format == Format::f64 && run.arithmetic == Format::f32;
-    alignas(64) char wide_row[kRow * sizeof(double)];
-    char* const scaled = wide ? wide_row : g_row;
-    const int type = wide ? int(Format::f64) : arithmetic;
-    level.take[type][int(run.g.format)](scaled, row_of(run, run.g, first, count), count, false);
-    if (wide || run.g_limit != kNoLimit) {
-      level.scale[type](scaled, count, run.g_scale, run.g_limit);
-      a.g_scale = 1;
-    }
-    if (wide) level.take[arithmetic][int(Format::f64)](g_row, wide_row, count, false);
+    if (stage_gradient(level, run, g_row, first, count)) a.g_scale = 1;
   }
   a.p = p.data;
+  a.sums = sums;
+  if (sums) return run.measure(a);
   run.map(a);
   p.store();
   slots.store();
+}
+
+MapArguments direct_arguments(const Run& run, int64_t first, int64_t count) {
+  MapArguments a = arguments(run, first, count);
+  a.p = at(run.p, first);
+  a.g = run.g.data ? at(run.g, first) : nullptr;
+  return a;
 }
 
 void fetch_lines(const char* start, int64_t bytes) {
@@ -157,14 +172,24 @@ void fetch_ahead(const Run& run, int64_t first, int64_t count, bool gradient_onl
 }
 
 void map_pass(const Level& level, const Run& run, int64_t first, int64_t count) {
-  if (run.direct) {
-    MapArguments a = arguments(run, first, count);
-    a.p = at(run.p, first);
-    a.g = run.g.data ? at(run.g, first) : nullptr;
-    return run.map(a);
-  }
+  if (run.direct) return run.map(direct_arguments(run, first, count));
   for (const int64_t end = first + count; first < end; first += kRow)
-    map_row(level, run, first, std::min(kRow, end - first));
+    stage_row(level, run, first, std::min(kRow, end - first), nullptr);
+}
+
+void measure_pass(const Level& level, const Run& run, int64_t first, int64_t count, int sums, double* out) {
+  std::fill_n(out, sums, 0.0);
+  for (const int64_t end = first + count; first < end; first += kRow) {
+    double row[kMaxSums];
+    if (run.direct) {
+      MapArguments a = direct_arguments(run, first, std::min(kRow, end - first));
+      a.sums = row;
+      run.measure(a);
+    } else {
+      stage_row(level, run, first, std::min(kRow, end - first), row);
+    }
+    for (int k = 0; k < sums; ++k) out[k] += row[k];
+  }
 }
 
 void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first,

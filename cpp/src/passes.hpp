@@ -1,6 +1,8 @@
 // One chunk of one leaf through one pass, direct where the arrays allow it, else staged through a row in
 // cache.
 #pragma once
+#include <vector>
+
 #include "kernel.hpp"
 #include "schuss/formats/format.hpp"
 #include "strided.hpp"
@@ -21,11 +23,13 @@ struct Run {
   ArrayView p, g;
   char* slots[kMaxSlots] = {};
   const void* numbers = nullptr;
-  MapKernel map = nullptr;  // for p and g as they are stored where direct, else for the arithmetic type
+  MapKernel measure = nullptr;  // null where the rule measures nothing
+  MapKernel map = nullptr;      // for p and g as they are stored where direct, else for the arithmetic type
   double g_scale = 1, g_limit = kNoLimit;
   int64_t count = 0;
   int64_t clock = 0;            // real steps this leaf took
   char* accumulator = nullptr;  // in the arithmetic type
+  double* scalars = nullptr;
   const int64_t* shape = nullptr;
   int dimensions = 0;
   int group = 0;
@@ -55,6 +59,11 @@ inline float* scales_of(char* codes, int64_t count) {
 void fetch_ahead(const Run& run, int64_t first, int64_t count, bool gradient_only);
 
 void map_pass(const Level& level, const Run& run, int64_t first, int64_t count);
+// What the rule measures over a chunk, row by row.
+void measure_pass(const Level& level, const Run& run, int64_t first, int64_t count, int sums, double* out);
+// The exact sum of what chunks from `first` to `last` measured for the k-th of so many sums.
+double exact_column(const std::vector<double>& measured, std::size_t sums, std::size_t k, std::size_t first,
+                    std::size_t last);
 void take_pass(const Level& level, const Run& run, const ArrayView& from, void* to, int64_t first,
                int64_t count, bool add);
 // g, where it lies, times the run's scale and held within its limit.

@@ -15,6 +15,7 @@ void Plan::add(Leaf leaf) {
   leaf.count = 1;
   for (int64_t extent : leaf.spec.shape) leaf.count *= extent;
   elements += leaf.count;
+  leaf.first_chunk = chunks.size();
   for (int64_t first = 0; first < leaf.count; first += kChunk)
     chunks.push_back({index, int(std::min(kChunk, leaf.count - first)), first});
   leaves.push_back(std::move(leaf));

@@ -20,6 +20,8 @@ struct Leaf {
   std::shared_ptr<Slab> slot_slabs[kMaxSlots];
   std::shared_ptr<Slab> accumulator_slab;
   std::shared_ptr<Slab> master_slab;
+  std::shared_ptr<double[]> scalars;  // of a rule that finishes; shared by all where it is global
+  std::size_t first_chunk = 0;
 
   Format arithmetic() const { return arithmetic_of(spec.format); }
 };

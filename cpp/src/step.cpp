@@ -58,10 +58,12 @@ bool Engine::State::aim_leaf(Run& run, const Gradient* gradients, bool real) {
   }
   run.g_scale = mean;
   run.g_limit = options.clip.kind == ClipKind::value ? options.clip.limit : kNoLimit;
-  const auto& kernels = kernels_of(level, rule).map;
+  const RuleKernels& loops = kernels_of(level, rule);
   run.direct = !run.staged && !run.p.strides && !run.g.strides && run.p.format == run.g.format &&
-               run.g_limit == kNoLimit && kernels[int(run.p.format)][run.mask];
-  run.map = kernels[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
+               run.g_limit == kNoLimit && loops.map[int(run.p.format)][run.mask];
+  const int stored = int(run.direct ? run.p.format : run.arithmetic);
+  run.map = loops.map[stored][run.mask];
+  run.measure = loops.measure[stored][run.mask];
   run.numbers = numbers_for(run);
   return true;
 }
@@ -164,6 +166,7 @@ void Engine::State::walk(Team team, const std::vector<int>& bounds, const Gradie
     team.barrier();
     if (outcome.skipped) return;
   }
+  if (finishes) measure_and_finish(team, bounds);
   each([&](std::size_t c, const Chunk& chunk) {
     fetch_next(c, false);
     map_pass(level, runs[std::size_t(chunk.leaf)], chunk.first, chunk.count);
@@ -202,6 +205,7 @@ Outcome Engine::step(const Gradient* gradients) {
   s.mean = mean_factor(s.options.scaler ? s.options.scaler->scale : 1, s.pending);
   if (s.lr_index >= 0) s.outcome.lr = s.groups[0].now[std::size_t(s.lr_index)];
   const bool any = s.aim(gradients, real);
+  s.finishes = real && any && s.some_finish();
   const std::vector<int>& bounds = s.plan.deal(s.active, thread_count());
   const int threads = int(bounds.size()) - 1;
   if (real && s.needs_norm()) s.sums.assign(std::size_t(threads), ExactSum());

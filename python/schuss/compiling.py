@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from schuss import _core
-from schuss._engine.catalog import Rule, rules
+from schuss._engine.catalog import Rule, device_rules
 from schuss._engine.cuda import builder, cache, driver, source
 
 Kernel = tuple[str, "str | None", tuple[source.Variant, ...]]  # kind, rule, variants
@@ -87,13 +87,13 @@ def _archs(text: str) -> list[str]:
 def _rules(text: str) -> list[Rule]:
     names = _split(text)
     if names == ["all"]:
-        return list(rules().values())
+        return list(device_rules().values())
     for name in names:
-        if name not in rules():
-            raise ValueError(f"--rules: unknown rule {name!r}; there are {', '.join(sorted(rules()))}")
+        if name not in device_rules():
+            raise ValueError(f"--rules: unknown rule {name!r}; there are {', '.join(sorted(device_rules()))}")
     if not names:
         raise ValueError("--rules: none given, expected all or names such as adamw")
-    return [rules()[name] for name in names]
+    return [device_rules()[name] for name in names]
 
 
 def _formats(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schuss import _core
-from schuss._engine.catalog import rules
+from schuss._engine.catalog import device_rules, rules
 from schuss._engine.cuda import source
 
 __all__ = ["KernelSource", "kernel_source"]
@@ -93,7 +93,7 @@ def kernel_source(
             raise ValueError(f"the kernel {kind!r} is the same for every rule: rule is {rule!r}, expected None")
         return KernelSource(source.text(kind), source.options(arch), source.ENTRY, source.BLOCK, ())
     mask = 0
-    if rule in rules():
+    if rule in device_rules():
         known = rules()[rule]
         for name in hypers:
             known.index(name, "kernel_source")

@@ -26,11 +26,12 @@ def _function(rule: Rule) -> Callable[..., None]:
                 inspect.Parameter(slot.name, positional, default=inspect.Parameter.empty if slot.always else None)
                 for slot in rule.slots
             ),
+            *(inspect.Parameter(scalar.name, positional, default=None) for scalar in rule.scalars),
             inspect.Parameter("step", keyword, default=1),
             *(inspect.Parameter(name, keyword, default=value) for name, value in rule.defaults.items()),
         ]
     )
-    arrays = ("p", "g", *(slot.name for slot in rule.slots))
+    arrays = ("p", "g", *(one.name for one in (*rule.slots, *rule.scalars)))
     needed = 2 + sum(slot.always for slot in rule.slots)
     defaults = rule.defaults
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import schuss
 from oracles import SETTINGS
+from schuss._engine.catalog import device_rules
 
 FORMATS: dict[str, Any] = {"float64": np.dtype(np.float64), "float32": np.dtype(np.float32)}
 try:
@@ -18,7 +19,7 @@ else:
     FORMATS["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
 
 PAIRS = [(p, g) for p in FORMATS for g in FORMATS]
-CLASSES = {name: getattr(schuss, rule.name) for name, rule in schuss.rules().items()}
+CLASSES = {name: getattr(schuss, rule.name) for name, rule in device_rules().items()}
 CASES = [(rule, setting) for rule in sorted(CLASSES) for setting in SETTINGS.get(rule, [{}])]
 Tree = Any
 Look = Callable[[Any], Any]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import schuss
 from gpu_twins import PAIRS
+from schuss._engine.catalog import device_rules
 
 pytestmark = pytest.mark.gpu
 HERE = Path(__file__).resolve().parent
@@ -78,7 +79,7 @@ def test_the_scripts_of_these_tests_run(gpu: Any) -> None:
     assert "every kernel has run" in said
 
 
-@pytest.mark.parametrize("rule", sorted(schuss.rules()))
+@pytest.mark.parametrize("rule", sorted(device_rules()))
 def test_the_device_finds_room_for_a_kernel_in_registers(gpu: Any, rule: str, figure: Callable[[str], None]) -> None:
     if gpu.simulated:
         pytest.skip("registers are not simulated")

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "control/clock.hpp"
+#include "formats/format.hpp"
 #include "rules/rule.hpp"
 
 namespace schuss {
@@ -25,6 +26,13 @@ struct SlotInfo {
   std::function<double(const double* hypers)> initial;
   bool (*kept)(const double* hypers);
   bool follows_p = false;  // begins as the parameter
+};
+
+// A number of a leaf, or of all leaves, that a rule moves once a step.
+struct ScalarInfo {
+  std::string name;
+  std::string doc;
+  double (*initial)(const double* hypers);
 };
 
 struct CheckInfo {
@@ -59,18 +67,26 @@ struct RuleInfo {
   Traits traits;
   std::vector<HyperInfo> hypers;
   std::vector<SlotInfo> slots;
+  std::vector<ScalarInfo> scalars;
   std::vector<CheckInfo> checks;
   std::vector<FormInfo> forms;
   bool has_point;
+  bool is_global = false;  // its sums go over all leaves
+  int sums = 0;            // that it measures by itself, without caution
+
+  using Finish = void (*)(const void* numbers, const double* sums, double count, double* scalars);
 
   // Writes this step's numbers, in float64 or float32, for the rule with these slots kept.
   using Prepare = std::function<void(const double* hypers, Clock clock, void* numbers)>;
   std::vector<Prepare> prepare_f64, prepare_f32;  // by mask of slots kept; null where there is no such form
-  std::vector<OperationCount> operations;         // by mask
+  std::vector<Finish> finish_f64, finish_f32;     // by mask; null where the rule only steps
+  std::vector<OperationCount> operations;         // by mask of slots
 
-  unsigned mask(const double* hypers) const;       // of the slots kept under these hypers
-  int hyper_index(const std::string& name) const;  // -1 where there is none
-  std::string hyper_names() const;                 // "lr, beta1, …", for messages
+  unsigned mask(const double* hypers) const;              // of the slots kept under these hypers
+  int hyper_index(const std::string& name) const;         // -1 where there is none
+  Finish finish(Format arithmetic, unsigned mask) const;  // null where it only steps
+  bool finishes() const;            // whether it measures or moves scalars by itself, without caution
+  std::string hyper_names() const;  // "lr, beta1, …", for messages
   void check(int hyper, double value, const std::string& where) const;  // throws std::invalid_argument
   void check_together(const double* hypers) const;
 };

@@ -126,8 +126,9 @@ class Engine {
   bool has_master(int leaf) const;
   float* master(int leaf) const;  // null where there is none
   std::shared_ptr<const void> master_owner(int leaf) const;
-  void* accumulator(int leaf) const;  // null where there is none
-  bool accumulated(int leaf) const;   // whether it holds anything
+  std::shared_ptr<double[]> scalars(int leaf) const;  // in the order of the catalog
+  void* accumulator(int leaf) const;                  // null where there is none
+  bool accumulated(int leaf) const;                   // whether it holds anything
   int pending() const;
   void set_pending(int pending, const std::vector<bool>& accumulated);
 

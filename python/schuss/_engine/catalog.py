@@ -25,6 +25,13 @@ class Slot(NamedTuple):
     doc: str
 
 
+class Scalar(NamedTuple):
+    """A number of a leaf, or of all leaves, that a rule moves once a step."""
+
+    name: str
+    doc: str
+
+
 class Rule(NamedTuple):
     """What the catalog says of an update formula."""
 
@@ -36,6 +43,7 @@ class Rule(NamedTuple):
     traits: dict[str, str]
     hypers: tuple[Hyper, ...]
     slots: tuple[Slot, ...]
+    scalars: tuple[Scalar, ...]
     forms: dict[str, dict[str, float | bool]]
     has_point: bool
     operations: tuple[dict[str, int], ...]
@@ -45,8 +53,18 @@ class Rule(NamedTuple):
     header: str = ""  # likewise: its struct, for kernels
 
     @property
+    def sums(self) -> int:
+        """How many sums it measures over a leaf before it steps."""
+        return self.facts["sums"]
+
+    @property
     def defaults(self) -> dict[str, float | bool]:
         return {hyper.name: hyper.default for hyper in self.hypers}
+
+    @property
+    def on_device(self) -> bool:
+        """Whether CUDA kernels step it: they do not measure whole leaves or move scalars yet."""
+        return not (self.sums or self.scalars)
 
     @property
     def hyper_names(self) -> str:
@@ -74,6 +92,7 @@ def _read(facts: dict[str, Any], core: Any = None, digest: str = "", header: str
         traits=dict(facts["traits"]),
         hypers=hypers,
         slots=tuple(Slot(s["name"], s["always"], s["doc"]) for s in facts["slots"]),
+        scalars=tuple(Scalar(s["name"], s["doc"]) for s in facts["scalars"]),
         forms={one["name"]: wording.form(facts, one["hypers"]) for one in facts["forms"]},
         has_point=facts["has_point"],
         operations=tuple(facts["operations"]),
@@ -114,6 +133,11 @@ def rules() -> dict[str, Rule]:
 def named(key: str) -> Rule:
     """A rule of the catalog by its plain function, or one of the user's own by its key."""
     return _RULES.get(key) or _OWN[key]
+
+
+def device_rules() -> dict[str, Rule]:
+    """Those that CUDA kernels step."""
+    return {name: rule for name, rule in _RULES.items() if rule.on_device}
 
 
 TABLE = ("rule", "first moment", "second moment", "bias correction", "decay", "slots", "bytes", "year", "main use")

@@ -8,7 +8,7 @@ from typing import Any
 
 from schuss._engine import wording
 from schuss._engine.catalog import Rule
-from schuss._engine.optimizer import Optimizer, PointOptimizer
+from schuss._engine.optimizer import AveragedOptimizer, Optimizer, PointOptimizer
 
 COMMON = {
     "clip": None,
@@ -54,7 +54,7 @@ def _form(rule: Rule, name: str) -> classmethod[Any, Any, Any]:
 
 def make_class(rule: Rule, doc: str, module: str) -> type[Optimizer]:
     """The optimizer class of a rule."""
-    base = PointOptimizer if rule.has_point else Optimizer
+    base = (PointOptimizer if "lookahead" in rule.defaults else AveragedOptimizer) if rule.has_point else Optimizer
     body: dict[str, Any] = {name: _form(rule, name) for name in rule.forms}
     body |= {
         "rule": rule,

@@ -30,9 +30,12 @@ class Cost(TypedDict):
 
 
 @cache
-def _seconds_an_element(core: Any, slots: int, defaults: tuple[tuple[str, float | bool], ...]) -> float:
+def _seconds_an_element(core: Any, slots: int, scalars: int, defaults: tuple[tuple[str, float | bool], ...]) -> float:
     """What a rule's arithmetic takes on float32 in cache: of two sizes, so that the call itself drops out."""
-    arrays = {size: tuple(np.ones(size, np.float32) for _ in range(2 + slots)) for size in _IN_CACHE}
+    arrays = {
+        size: (*(np.ones(size, np.float32) for _ in range(2 + slots)), *(np.zeros(()) for _ in range(scalars)))
+        for size in _IN_CACHE
+    }
     best = dict.fromkeys(_IN_CACHE, float("inf"))
     for size in _IN_CACHE * 15:
         start = perf_counter()
@@ -59,6 +62,9 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
         held += arithmetic * count if "master" in stored else 0
         moved += 2 * held
         per_element = size * ((2 if "master" in stored else 3) + norm)
+        if rule.sums:  # p, g and the slots are read once more, to be measured
+            per_element += 2 * size
+            moved += held
         if accumulate > 1:  # each micro-gradient read, the buffer written, and but for the first read again
             per_element += accumulate * size + (2 * accumulate - 1) * arithmetic + (1 + norm) * (arithmetic - size)
             held += arithmetic * count
@@ -75,7 +81,11 @@ def cost(rule: Rule, session: _core.Session, accumulate: int, norm: bool) -> Cos
     trial = max(1, min(elements, _LARGEST_TRIAL))
     stream = moved * sorted(_core.stream(*streams, trial, 9))[4] / (4 * trial * sum(streams))
     busy = min(_core.get_num_threads(), max(1, elements // _core.elements_per_thread))
-    arithmetic_time = elements * _seconds_an_element(rule.core, len(rule.slots), tuple(rule.defaults.items())) / busy
+    arithmetic_time = (
+        elements
+        * _seconds_an_element(rule.core, len(rule.slots), len(rule.scalars), tuple(rule.defaults.items()))
+        / busy
+    )
     return {
         "elements": elements,
         "bytes_moved": moved,

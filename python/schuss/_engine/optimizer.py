@@ -185,8 +185,9 @@ class Optimizer(_core.Stepper):
 
     def _slots(self, leaf: int) -> dict[str, Any]:
         slots = ((slot.name, self._session.slot(leaf, slot.name)) for slot in self.rule.slots)
+        scalars = ((scalar.name, self._session.scalar(leaf, scalar.name)) for scalar in self.rule.scalars)
         master = self._session.master(leaf)
-        return {name: array for name, array in (*slots, ("master", master)) if array is not None}
+        return {name: array for name, array in (*slots, *scalars, ("master", master)) if array is not None}
 
     def freeze(self, *names: str) -> None:
         """Leave these leaves as they are from now on; a name may be a prefix: ``"encoder"``."""
@@ -300,6 +301,28 @@ class PointOptimizer(Optimizer):
         ...     info = opt.step(grads)
         >>> info.step
         2
+        """
+        return self._at_point()
+
+
+class AveragedOptimizer(Optimizer):
+    """An optimizer whose model is used at an average of its parameters' path, not at the parameters."""
+
+    def evaluation(self) -> Any:
+        """With this, the parameters stand at the average: ``with opt.evaluation(): loss = …``.
+
+        They come back exactly when the block ends.
+
+        Examples
+        --------
+        >>> import numpy as np, schuss
+        >>> p = np.array([1.0])
+        >>> opt = schuss.ScheduleFreeSGD(p, lr=0.1)
+        >>> for _ in range(50):
+        ...     info = opt.step(2 * p)
+        >>> with opt.evaluation():
+        ...     bool(abs(p[0]) < 0.5)
+        True
         """
         return self._at_point()
 

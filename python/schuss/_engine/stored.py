@@ -43,6 +43,7 @@ def expected_arrays(rule: Rule, session: _core.Session, leaf: int, kept: list[st
         arrays[name] = ("uint8" if stored == "8bit" else stored, shape)
         if stored == "8bit":
             arrays[name + ".scale"] = ("float32", (-(-int(np.prod(shape, dtype=np.int64)) // _BLOCK),))
+    arrays |= {scalar.name: ("float64", ()) for scalar in rule.scalars}
     if session.has_master(leaf):
         arrays["master"] = ("float32", shape)
     return arrays

@@ -77,9 +77,9 @@ def _sentence(text: str) -> str:
 
 def _slots(rule: "dict[str, Any]") -> str:
     kept = {True: "", False: " Kept only where the hypers need it."}
-    return "\n".join(
-        f"{slot['name']}\n    {_sentence(slot['doc'])}{kept[bool(slot['always'])]}" for slot in rule["slots"]
-    )
+    lines = [f"{slot['name']}\n    {_sentence(slot['doc'])}{kept[bool(slot['always'])]}" for slot in rule["slots"]]
+    lines += [f"{scalar['name']}\n    {_sentence(scalar['doc'])} A number in float64." for scalar in rule["scalars"]]
+    return "\n".join(lines)
 
 
 def class_doc(rule: "dict[str, Any]") -> str:
@@ -114,7 +114,7 @@ def _about(rule: "dict[str, Any]") -> str:
             COMMON,
         ]
     )
-    slots = f"\n\nSlots\n-----\n{_slots(rule)}" if rule["slots"] else ""
+    slots = f"\n\nSlots\n-----\n{_slots(rule)}" if rule["slots"] or rule["scalars"] else ""
     forms = "".join(f"\n\nAlso: ``{rule['name']}.{one['name']}``, {one['doc']}." for one in rule["forms"])
     return f"""{_sentence(rule["summary"])}
 
@@ -157,13 +157,20 @@ True
 
 def function_doc(rule: "dict[str, Any]") -> str:
     """The docstring of a plain function."""
-    names = ", ".join(["p", "g", *(slot["name"] for slot in rule["slots"] if slot["always"])])
+    held = [*(slot for slot in rule["slots"] if slot["always"]), *rule["scalars"]]
+    names = ", ".join(["p", "g", *(one["name"] for one in held)])
     slots = "".join(
         f"\n{slot['name']} : array{'' if slot['always'] else ', optional'}\n    {_sentence(slot['doc'])} "
         "Written in place; float64 where p is, else float32; in C order."
         for slot in rule["slots"]
     )
-    state = ", ".join("np.zeros(2)" for slot in rule["slots"] if slot["always"])
+    slots += "".join(
+        f"\n{scalar['name']} : array\n    {_sentence(scalar['doc'])} Written in place; float64, without dimensions."
+        for scalar in rule["scalars"]
+    )
+    state = ", ".join(
+        ["np.zeros(2)" for slot in rule["slots"] if slot["always"]] + ["np.zeros(())"] * len(rule["scalars"])
+    )
     return f"""One step of {rule["name"]} on one array, in place.
 
 Parameters

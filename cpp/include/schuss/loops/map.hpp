@@ -7,10 +7,18 @@
 
 namespace schuss {
 
+// This step's numbers, with what the leaf's scalars say.
+template <class Rule>
+SCHUSS_FN Rule rule_of(const ::schuss::MapArguments& a) {
+  Rule rule = *static_cast<const Rule*>(a.numbers);
+  if constexpr (has_finish<Rule>) rule.take(a.scalars);
+  return rule;
+}
+
 template <class Rule, class P, class G, unsigned Kept, int... I>
 SCHUSS_FN void map_chunk(const ::schuss::MapArguments& a, Indices<I...>) {
   using T = typename Arithmetic<P>::type;
-  const Rule rule = *static_cast<const Rule*>(a.numbers);
+  const Rule rule = rule_of<Rule>(a);
   const T scale = T(a.g_scale);
   const int64_t count = a.count;
   P* const p = static_cast<P*>(a.p);

@@ -8,7 +8,7 @@
 //   SLOT(name, initial, doc)                    a state array beside the parameter; initial may read h
 //   SLOT_IF(name, initial, condition, doc)      kept only where the condition on h holds
 //   COPY(name, doc)                             a slot that follows the parameter; the rule begins it as p
-//   SCALAR(name, initial, doc)                  a number beside a leaf
+//   SCALAR(name, initial, doc)                  a number of a leaf, or of all (kGlobal), in double; see below
 //   CHECK(condition, message)                   what the hypers must satisfy together
 //   FORM(name, "hyper=value …", doc)            another named set of defaults
 //
@@ -20,6 +20,16 @@
 //     decay: T decoupled;                                                its share of p SCHUSS_FN T point(T
 //     p, T slot…) const;                      optional: where else gradients are taken
 //   };
+//
+// A rule that must know something of a whole leaf before it steps (LAMB: two norms) measures and finishes
+// first:
+//
+//     static constexpr int kSums = 2;            sums over a leaf, or over all leaves: `kGlobal = true`
+//     beside it SCHUSS_FN Products<T, 2> measure(T p, T g, T slot…) const;    what an element adds to each: a
+//     product SCHUSS_FN void finish(const double* sums, double count, double* scalars) const;   once a step
+//     SCHUSS_FN void take(const double* scalars);                   the scalars into this step's numbers
+//
+// `measure` sees what the scalars were before the step. Without kSums, `finish` alone moves the scalars.
 //
 // In a condition on h a scheduled hyper is NaN, so that `h.momentum != 0` holds for it.
 #pragma once
@@ -64,6 +74,12 @@ constexpr bool has_point(...) {
   return false;
 }
 
+// What an element adds to each of a rule's sums: a[k] * b[k].
+template <class T, int Count>
+struct Products {
+  T a[Count], b[Count];
+};
+
 template <class...>
 using Void = void;
 template <class Rule, class = void>
@@ -74,6 +90,19 @@ template <class Rule, class = void>
 constexpr bool has_decoupled = false;
 template <class Rule>
 constexpr bool has_decoupled<Rule, Void<decltype(&Rule::decoupled)>> = true;
+
+template <class Rule, class = void>
+constexpr bool has_finish = false;
+template <class Rule>
+constexpr bool has_finish<Rule, Void<decltype(&Rule::finish)>> = true;
+template <class Rule, class = void>
+constexpr int sums_of = 0;
+template <class Rule>
+constexpr int sums_of<Rule, Void<decltype(Rule::kSums)>> = Rule::kSums;
+template <class Rule, class = void>
+constexpr bool is_global = false;
+template <class Rule>
+constexpr bool is_global<Rule, Void<decltype(Rule::kGlobal)>> = Rule::kGlobal;
 
 // One element's step, in whichever form the rule states it.
 template <class Rule, class T, class... Slot>
@@ -88,6 +117,9 @@ template <class Hypers>
 double scaled_decay(const Hypers& h) {
   return h.max_lr > 0 ? h.weight_decay * (h.lr / h.max_lr) : h.weight_decay;
 }
+
+// Caution's bit in a mask, after those of the slots.
+enum : unsigned { kCautious = 4 };
 
 constexpr bool has(unsigned kept, unsigned slot) { return (kept >> slot & 1u) != 0; }
 

@@ -11,15 +11,20 @@
 #include "adopt.hpp"
 #include "asgd.hpp"
 #include "grams.hpp"
+#include "lamb.hpp"
+#include "lars.hpp"
 #include "lion.hpp"
 #include "momentum.hpp"
 #include "nadam.hpp"
 #include "nesterov.hpp"
+#include "novograd.hpp"
 #include "qhadam.hpp"
 #include "qhm.hpp"
 #include "radam.hpp"
 #include "rmsprop.hpp"
 #include "rprop.hpp"
+#include "schedule_free_adamw.hpp"
+#include "schedule_free_sgd.hpp"
 #include "sgd.hpp"
 #include "signum.hpp"
 #include "tiger.hpp"
@@ -49,4 +54,9 @@
   RULE(Adadelta, SCHUSS_ADADELTA, adadelta)                                                                  \
   RULE(Rprop, SCHUSS_RPROP, rprop)                                                                           \
   RULE(ASGD, SCHUSS_ASGD, asgd)                                                                              \
-  RULE(ADOPT, SCHUSS_ADOPT, adopt)
+  RULE(ADOPT, SCHUSS_ADOPT, adopt)                                                                           \
+  RULE(LAMB, SCHUSS_LAMB, lamb)                                                                              \
+  RULE(LARS, SCHUSS_LARS, lars)                                                                              \
+  RULE(NovoGrad, SCHUSS_NOVOGRAD, novograd)                                                                  \
+  RULE(ScheduleFreeSGD, SCHUSS_SCHEDULEFREESGD, schedulefreesgd)                                             \
+  RULE(ScheduleFreeAdamW, SCHUSS_SCHEDULEFREEADAMW, schedulefreeadamw)

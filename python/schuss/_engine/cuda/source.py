@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from schuss._engine.catalog import Rule, named, rules
+from schuss._engine.catalog import Rule, device_rules, named, rules
 from schuss._engine.own.header import STRUCT
 
 Variant = tuple[int, str, str]  # the mask of slots kept, how p is stored, how g is
@@ -94,8 +94,10 @@ def check(kind: str, rule: str | None, variants: Sequence[Variant]) -> None:
         known = named(rule or "")
     except KeyError:
         raise ValueError(f"unknown rule {rule!r}; there are {', '.join(sorted(rules()))}") from None
+    if not known.on_device:
+        raise ValueError(f"{known.name} has no CUDA kernel yet: it measures whole leaves before it steps")
     if kind == "point" and not known.has_point:
-        having = ", ".join(name for name, each in rules().items() if each.has_point)
+        having = ", ".join(name for name, each in device_rules().items() if each.has_point)
         raise ValueError(f"{rule} takes its gradients where the parameters are: only {having} has a kernel 'point'")
     if not variants:
         raise ValueError(f"{rule}: no variant given, expected at least one (mask, format of p, format of g)")
