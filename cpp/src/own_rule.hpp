@@ -16,9 +16,10 @@ constexpr int kMaxOwnNumbers = int((kMaxNumbers - sizeof(ProgramHead)) / sizeof(
 #define SCHUSS_NUMBER_OPERATIONS(ONE)                                                                        \
   ONE(literal)                                                                                               \
   ONE(hyper)                                                                                                 \
-  ONE(clock) ONE(add) ONE(subtract) ONE(multiply) ONE(divide) ONE(negate) ONE(root) ONE(size) ONE(sign)      \
-      ONE(smallest) ONE(largest) ONE(less) ONE(less_or_equal) ONE(equal) ONE(unequal) ONE(choose) ONE(exp)   \
-          ONE(log) ONE(cos) ONE(power) ONE(power_of_clock)
+  ONE(clock)                                                                                                 \
+  ONE(add) ONE(subtract) ONE(multiply) ONE(divide) ONE(negate) ONE(root) ONE(size) ONE(sign) ONE(smallest)   \
+      ONE(largest) ONE(less) ONE(less_or_equal) ONE(equal) ONE(unequal) ONE(choose) ONE(exp) ONE(log)        \
+          ONE(cos) ONE(power) ONE(power_of_clock)
 
 enum class NumberOperation {
 #define SCHUSS_NUMBER_ENTRY(name) name,
