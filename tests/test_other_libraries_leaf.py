@@ -82,6 +82,14 @@ def test_the_average_is_where_the_model_is_used_and_p_comes_back_exactly(name: s
     assert np.array_equal(kept, p)
 
 
+@pytest.mark.parametrize("name", ["ScheduleFreeSGD", "ScheduleFreeAdamW"])
+def test_before_the_first_step_the_average_is_p(name: str) -> None:
+    p = np.array([1.0, -2.0])
+    opt = getattr(schuss, name)(p)
+    with opt.evaluation():
+        assert p.tolist() == [1.0, -2.0]
+
+
 def test_only_schedule_free_rules_have_a_place_of_evaluation() -> None:
     assert not hasattr(schuss.AdamW, "evaluation")
     assert not hasattr(schuss.ScheduleFreeSGD, "lookahead")

@@ -13,21 +13,20 @@
 //   FORM(name, "hyper=value …", doc)            another named set of defaults
 //
 //   template <class T, unsigned Kept> struct Name {
-//     T …;                                                        this step's numbers
-//     static Name prepare(const NameHypers& h, Clock clock);      once a step, in double, rounded once
-//     SCHUSS_FN void apply(T& p, T g, T& slot…) const;            once an element; or
-//     SCHUSS_FN T update(T p, T g, T& slot…) const;               what is taken from p, beside decoupled
-//     decay: T decoupled;                                                its share of p SCHUSS_FN T point(T
-//     p, T slot…) const;                      optional: where else gradients are taken
+//     T …;                                                    this step's numbers
+//     static Name prepare(const NameHypers& h, Clock clock);  once a step, in double, rounded once
+//     SCHUSS_FN T update(T p, T g, T& slot…) const;           an element: what is taken from p, and
+//     T decoupled;                                            the share of p that decay takes beside it; or
+//     SCHUSS_FN void apply(T& p, T g, T& slot…) const;        all of it
+//     SCHUSS_FN T point(T p, T slot…) const;                  optional: where else p is wanted
 //   };
 //
-// A rule that must know something of a whole leaf before it steps (LAMB: two norms) measures and finishes
-// first:
+// A rule that must know something of a whole leaf before it steps (LAMB: two norms) measures and finishes:
 //
-//     static constexpr int kSums = 2;            sums over a leaf, or over all leaves: `kGlobal = true`
-//     beside it SCHUSS_FN Products<T, 2> measure(T p, T g, T slot…) const;    what an element adds to each: a
-//     product SCHUSS_FN void finish(const double* sums, double count, double* scalars) const;   once a step
-//     SCHUSS_FN void take(const double* scalars);                   the scalars into this step's numbers
+//     static constexpr int kSums = 2;       over a leaf; over all leaves with `static constexpr bool kGlobal`
+//     SCHUSS_FN Products<T, 2> measure(T p, T g, T slot…) const;   what an element adds to each sum
+//     SCHUSS_FN void finish(const double* sums, double count, double* scalars) const;   once a step
+//     SCHUSS_FN void take(const double* scalars);                  the scalars into this step's numbers
 //
 // `measure` sees what the scalars were before the step. Without kSums, `finish` alone moves the scalars.
 //

@@ -43,7 +43,8 @@ struct ScheduleFree {
     p += toward * (z - p) + away * direction;
     z -= lr * direction;
   }
-  SCHUSS_FN T average(T p, T z) const { return p + to_average * (z - p); }
+  // Before the first step there is no z.
+  SCHUSS_FN T average(T p, T z) const { return select(first, p, p + to_average * (z - p)); }
 };
 
 }  // namespace schuss
