@@ -48,7 +48,7 @@ def test_messages_read_as_the_design_has_them() -> None:
         CLASSES["adam"](at.params, beta3=0.5)
     assert str(refused.value) == (
         "Adam() got an unknown hyper 'beta3'; it takes lr, beta1, beta2, eps, eps_root, weight_decay, amsgrad, "
-        "bias_correction, eps_hat, amsgrad_corrected"
+        "bias_correction, eps_hat, amsgrad_corrected, cautious"
     )
 
 

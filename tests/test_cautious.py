@@ -113,3 +113,13 @@ def test_caution_is_refused_on_a_device(cuda: Any, cupy: Any) -> None:
         schuss.AdamW(cupy.ones(3, dtype=np.float32), cautious=True)
     with pytest.raises(ValueError, match=r"LAMB\(\) measures whole leaves"):
         schuss.LAMB(cupy.ones(3, dtype=np.float32))
+
+
+def test_a_cautious_rule_looks_ahead_to_the_same_point() -> None:
+    p, q = normal(1, 5_000), normal(1, 5_000)
+    one, other = schuss.Nesterov(p, lr=0.1, cautious=True), schuss.Nesterov(q, lr=0.1)
+    one.step(normal(2, 5_000))
+    other.step(normal(2, 5_000))
+    p[:] = q
+    with one.lookahead(), other.lookahead():
+        assert same_bits(p, q)

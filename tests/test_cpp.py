@@ -212,8 +212,9 @@ def bits_of_case(line: str) -> bytes:
         ]
         opt.step([None if turn == 2 and k == 0 else g for k, g in enumerate(grads)])
     opt.flush()
+    scalars = {scalar.name for scalar in schuss.rules()[rule].scalars}
     return b"".join(
-        raw(array) + b"".join(raw(slot) for slot in slots.values())
+        raw(array) + b"".join(raw(slot) for name, slot in slots.items() if name not in scalars)
         for array, slots in zip(arrays, opt.state, strict=True)
     )
 

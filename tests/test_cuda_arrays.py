@@ -44,7 +44,7 @@ def test_parameters_and_gradients_are_read_where_they_lie(kind: str, dtype: str)
     p, g = KINDS[kind](np.ones((4, 3), DTYPES[dtype])), KINDS[kind](np.ones((4, 3), DTYPES[dtype]))
     opt = schuss.SGD({"w": p})
     assert opt._session.device == 0
-    assert facts(opt) == [(p.host.ctypes.data, FORMATS[dtype], (4, 3), None, 0, 1, False)]
+    assert facts(opt) == [(p.host.ctypes.data, FORMATS[dtype], (4, 3), None, 0, 1, False, 0)]
     opt.step({"w": g})
     assert opt._session.gradient_pointers.tolist() == [g.host.ctypes.data]
     assert opt._session.gradient_formats.tolist() == [FORMATS[dtype]]
@@ -334,7 +334,7 @@ def test_a_plain_rule_is_handed_on_with_its_numbers(handed: list[Any]) -> None:
     p, g, m = np.ones(3, BFLOAT16), np.ones(3), np.zeros(3, np.float32)
     schuss.ops.momentum(Array(p), Array(g), Array(m), step=7, lr=0.25, beta=0.5)
     ((name, rule, leaves, step, values),) = handed
-    assert (name, rule, step, values) == ("apply", "momentum", 7, [0.25, 0.5])
+    assert (name, rule, step, values) == ("apply", "momentum", 7, [0.25, 0.5, 0.0])
     assert [(leaf[0], leaf[1], leaf[5]) for leaf in leaves] == [
         (p.ctypes.data, 2, "p"),
         (g.ctypes.data, 0, "g"),
@@ -381,7 +381,7 @@ def test_torch_tensors_are_read_on_their_device(on_cuda: Callable[[Any], Any]) -
     p, g = on_cuda(torch.zeros(4, 3)), on_cuda(torch.ones(3, 4, dtype=torch.bfloat16).T)
     opt = schuss.SGD({"w": p})
     assert (opt._session.device, opt._session.has_torch) == (2, True)
-    assert facts(opt) == [(p.data_ptr(), 1, (4, 3), None, 0, 1, False)]
+    assert facts(opt) == [(p.data_ptr(), 1, (4, 3), None, 0, 1, False, 0)]
     before = p._version
     opt.step({"w": g})
     assert opt._session.gradient_strides(0) == (2, 8)

@@ -89,7 +89,7 @@ def test_fill_refuses_what_it_cannot_write() -> None:
         filled(session, 0, 1, 3, None, 0, -1)
     with pytest.raises((TypeError, BufferError)):
         session.fill(0, 1, 3, None, 0, 0, bytes(288))
-    with pytest.raises(ValueError, match="2 hypers"):
+    with pytest.raises(ValueError, match="3 hypers"):
         _core.prepare("momentum", 1, 1, [0.1], 1)
 
 

@@ -13,13 +13,32 @@ constexpr int kMaxNumberSteps = 256;
 constexpr int kMaxOwnNumbers = int((kMaxNumbers - sizeof(ProgramHead)) / sizeof(double));
 
 // One step of the numbers, in double: computed from earlier ones, a hyper, or the clock.
-#define SCHUSS_NUMBER_OPERATIONS(ONE)                                                                        \
-  ONE(literal)                                                                                               \
-  ONE(hyper)                                                                                                 \
-  ONE(clock)                                                                                                 \
-  ONE(add) ONE(subtract) ONE(multiply) ONE(divide) ONE(negate) ONE(root) ONE(size) ONE(sign) ONE(smallest)   \
-      ONE(largest) ONE(less) ONE(less_or_equal) ONE(equal) ONE(unequal) ONE(choose) ONE(exp) ONE(log)        \
-          ONE(cos) ONE(power) ONE(power_of_clock)
+// clang-format off: it would fold them anew at each pass
+#define SCHUSS_NUMBER_OPERATIONS(ONE) \
+  ONE(literal) \
+  ONE(hyper) \
+  ONE(clock) \
+  ONE(add) \
+  ONE(subtract) \
+  ONE(multiply) \
+  ONE(divide) \
+  ONE(negate) \
+  ONE(root) \
+  ONE(size) \
+  ONE(sign) \
+  ONE(smallest) \
+  ONE(largest) \
+  ONE(less) \
+  ONE(less_or_equal) \
+  ONE(equal) \
+  ONE(unequal) \
+  ONE(choose) \
+  ONE(exp) \
+  ONE(log) \
+  ONE(cos) \
+  ONE(power) \
+  ONE(power_of_clock)
+// clang-format on
 
 enum class NumberOperation {
 #define SCHUSS_NUMBER_ENTRY(name) name,

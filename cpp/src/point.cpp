@@ -36,7 +36,9 @@ void Engine::State::aim_at_point() {
     bytes += std::size_t(leaf.count) * size_of(leaf.spec.format);
     run.g = {};
     run.direct = !run.staged && !run.p.strides;
-    run.map = kernels_of(level, rule).point[int(run.direct ? run.p.format : run.arithmetic)][run.mask];
+    // Caution changes no point; its numbers begin with the rule's own.
+    const unsigned mask = run.mask & ~(1u << kCautious);
+    run.map = kernels_of(level, rule).point[int(run.direct ? run.p.format : run.arithmetic)][mask];
     run.numbers = numbers_for(run);
   }
   backup.resize(bytes);
